@@ -1,0 +1,70 @@
+"""One replica of a stage, pinned to its device."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+
+import ray
+import torch
+
+from actors.packing import PackedBatch, unpack
+from pipeline.batching.batch import JobResult
+from pipeline.errors import MotetError
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.encode import encode_task
+
+
+class DeviceMismatch(MotetError):
+    """An encoder was not given the device that its stage demands."""
+
+
+class EncoderActor:
+    """Stateless: any batch may go to any replica, and go again elsewhere after a death.
+
+    Invariant: it runs on the device that was demanded, or does not start.
+    """
+
+    def __init__(
+        self, spec: PipelineSpec, stage: str, lengths: Mapping[str, int], num_gpus: float
+    ) -> None:
+        self._ids = _assigned_gpus(stage, num_gpus)
+        on_gpu = bool(self._ids) and torch.cuda.is_available()
+        self._device = torch.device("cuda" if on_gpu else "cpu")
+        torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
+        self._task = encode_task(spec, stage, self._device, lengths)
+
+    def encode(self, batch: PackedBatch) -> list[JobResult]:
+        return self._task.run(unpack(batch))
+
+    def device(self) -> dict[str, object]:
+        """What it runs on: torch device, GPU ids that Ray assigned, node and process."""
+        context = ray.get_runtime_context()
+        return {
+            "device": str(self._device),
+            "gpus": self._ids,
+            "node": context.get_node_id(),
+            "pid": os.getpid(),
+        }
+
+    def watch(self) -> None:
+        """Never returns: its reference fails when the process dies."""
+        threading.Event().wait()
+
+
+def _assigned_gpus(stage: str, num_gpus: float) -> list[str]:
+    """The GPU ids that Ray assigned, checked against the demand and what the process sees."""
+    ids = [str(i) for i in ray.get_runtime_context().get_accelerator_ids().get("GPU", [])]
+    wanted = 0 if num_gpus == 0 else max(1, round(num_gpus))
+    if len(ids) != wanted:
+        raise DeviceMismatch(
+            f"stages.{stage}.num_gpus = {num_gpus:g}: Ray assigned GPUs {ids}, not {wanted} of them"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if wanted and visible.split(",") != ids:
+        raise DeviceMismatch(
+            f"stages.{stage}.num_gpus = {num_gpus:g}: Ray assigned GPUs {ids}, and the process "
+            f"sees CUDA_VISIBLE_DEVICES={visible!r}; unset it for Ray's workers"
+        )
+    return ids

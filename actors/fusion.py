@@ -1,0 +1,100 @@
+"""The fusion half of an owner's slots, and their transactions."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from actors.watch import Ending, Watched, ending_of
+from pipeline.clock import monotonic_us
+from pipeline.lane import LaneCut
+from pipeline.slot.ports import Connector
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.fusion import FusionTask
+from pipeline.tasks.fusion_runner import FusionRunner
+from pipeline.tasks.messages import Message
+from pipeline.tasks.retry import Retry
+from pipeline.tasks.starting import Layout, SlotOwner
+from pipeline.tasks.totals import Totals
+
+
+class FusionActor:
+    """Fences and recovers its slots, then joins, fuses and commits what ingest sends.
+
+    Invariant: messages of another epoch than its producers' are dropped.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        connector: Connector,
+        layout: Layout,
+        slots: Sequence[int],
+        run_id: str,
+        lengths: Mapping[str, int],
+    ) -> None:
+        self._spec = spec
+        self._stop = threading.Event()
+        self._retry = Retry(self._stop)
+        self._owners = {
+            slot: SlotOwner(layout.identity(spec, slot, run_id), connector, self._retry)
+            for slot in slots
+        }
+        self._task = FusionTask(spec, lengths, slots)
+        self._watched = Watched("fusion")
+        self._runner: FusionRunner | None = None
+
+    def fence(self) -> dict[int, int] | Ending:
+        """The epochs of its slots, once every older owner of them is fenced."""
+        try:
+            for owner in self._owners.values():
+                self._retry.call(owner.fence)
+        except Exception as error:
+            return ending_of(error)
+        return {slot: owner.epoch for slot, owner in self._owners.items()}
+
+    def recover(self) -> dict[int, dict[int, LaneCut]] | Ending:
+        """The claimed cuts of its slots; only after all ids of the pipeline were fenced."""
+        try:
+            return {
+                slot: self._retry.call(partial(owner.recover, self._spec))
+                for slot, owner in self._owners.items()
+            }
+        except Exception as error:
+            return ending_of(error)
+
+    def start(self, ingest: Any) -> None:
+        self._runner = FusionRunner(
+            self._task,
+            {slot: owner.committer for slot, owner in self._owners.items()},
+            lambda slot, numbers: ingest.committed.remote(slot, dict(numbers)),
+            monotonic_us,
+        )
+        self._watched.start(self._runner.run)
+
+    def deliver(self, slot: int, epoch: int, messages: list[Message]) -> None:
+        if self._runner is not None and epoch == self._owners[slot].epoch:
+            self._runner.deliver(slot, messages)
+
+    def status(self) -> tuple[bool, Totals]:
+        """Whether all that was delivered is committed, and what was committed."""
+        return self._runner is not None and self._runner.idle, self._task.totals
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def watch(self) -> Ending:
+        """Returns when the loop has ended; its reference fails when the process dies."""
+        return self._watched.wait()
+
+    def stop(self) -> None:
+        """Ends the loop after the transactions that are under way, and closes the producers."""
+        if self._runner is not None:
+            self._runner.stop()
+            self._watched.wait()
+        self._stop.set()
+        for owner in self._owners.values():
+            owner.close()

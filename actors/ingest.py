@@ -1,0 +1,105 @@
+"""The ingest half of an owner's slots."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ray import ObjectRef
+from ray.exceptions import RayActorError
+
+from actors.packing import pack
+from actors.watch import Ending, Watched
+from pipeline.batching.batch import JobResult
+from pipeline.batching.dispatch import Assignment
+from pipeline.clock import monotonic_us
+from pipeline.lane import LaneCut
+from pipeline.slot.ports import Connector, TopicPartition
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.ingest import IngestTask
+from pipeline.tasks.ingest_runner import IngestRunner
+from pipeline.tasks.messages import Message
+
+
+class IngestActor:
+    """Reads its lanes, closes windows, sends them to encoders and what came of them to fusion.
+
+    Every batch is pulled back by this actor, so that a replica's death loses nothing: the
+    call fails, the replica gets no more, and the batch goes to others.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        connector: Connector,
+        cuts: Mapping[int, Mapping[int, LaneCut]],
+        epochs: Mapping[int, int],
+        ends: Mapping[TopicPartition, int] | None,
+        fusion: Any,
+    ) -> None:
+        self._epochs = dict(epochs)
+        self._fusion = fusion
+        self._encoders: dict[str, Any] = {}  # replica -> handle
+        self._stages: dict[str, list[str]] = {}
+        self._replicas_lock = threading.Lock()  # told by the supervisor, and by a batch's death
+        self._task = IngestTask(spec, cuts, ends)
+        self._runner = IngestRunner(
+            self._task, connector.source(), self._encode, self._deliver, monotonic_us
+        )
+        self._watched = Watched("ingest")
+
+    def set_encoders(self, stage: str, replicas: dict[str, Any]) -> None:
+        with self._replicas_lock:
+            self._encoders |= replicas
+            self._stages[stage] = list(replicas)
+            self._runner.post_replicas(stage, list(replicas))
+
+    def start(self) -> None:
+        self._watched.start(self._runner.run)
+
+    def committed(self, slot: int, numbers: dict[int, int]) -> None:
+        self._runner.post_committed(slot, numbers)
+
+    def drain(self) -> None:
+        self._runner.drain()
+
+    def status(self) -> bool:
+        """Whether it is drained: nothing is in flight any more, and nothing will be."""
+        return self._runner.drained.is_set()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def watch(self) -> Ending:
+        """Returns when the loop has ended; its reference fails when the process dies."""
+        return self._watched.wait()
+
+    # -- from the runner's thread -----------------------------------------------------------
+
+    def _deliver(self, slot: int, messages: list[Message]) -> None:
+        self._fusion.deliver.remote(slot, self._epochs[slot], messages)
+
+    def _encode(self, assignment: Assignment) -> None:
+        handle = self._encoders[assignment.replica]
+        ref: ObjectRef[list[JobResult]] = handle.encode.remote(pack(assignment.jobs))
+        ref.future().add_done_callback(lambda future: self._encoded(assignment, future))
+
+    def _encoded(self, assignment: Assignment, future: Any) -> None:
+        try:
+            results = future.result()
+        except Exception as error:
+            if isinstance(error, RayActorError):
+                self._forget(assignment.stage, assignment.replica)
+            cause = next(iter(str(error).strip().splitlines()), "")
+            self._runner.post_lost(assignment.number, f"{type(error).__name__}: {cause}")
+        else:
+            self._runner.post_batch(assignment.number, results)
+
+    def _forget(self, stage: str, replica: str) -> None:
+        """At once, not when the supervisor tells: or the batch would go to the dead again."""
+        with self._replicas_lock:
+            left = [name for name in self._stages[stage] if name != replica]
+            self._stages[stage] = left
+            self._runner.post_replicas(stage, left)

@@ -1,0 +1,115 @@
+"""One owner of slots: its ingest and its fusion actor, started and ended together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+
+from actors.remote import control, fusion_actor, ingest_actor, watch
+from actors.watch import Ending
+from pipeline.errors import Fenced, MotetError, PositionLost
+from pipeline.slot.ports import Connector, TopicPartition
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.starting import Layout
+from pipeline.tasks.totals import Totals
+
+STATUS_S = 10.0
+
+
+class OwnerPair:
+    """Both halves under one epoch; where one ends, both are killed and begin anew.
+
+    Kafka is the only point of recovery: the fusion half fences and recovers first and its
+    cuts go to ingest.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        connector: Connector,
+        layout: Layout,
+        slots: Sequence[int],
+        run_id: str,
+        lengths: Mapping[str, int],
+        num_cpus: float,
+    ) -> None:
+        self.slots = list(slots)
+        self._spec = spec
+        self._connector = connector
+        self._num_cpus = num_cpus
+        self._fusion_args = (spec, connector, layout, list(slots), run_id, dict(lengths))
+        self.fusion: Any = None
+        self.ingest: Any = None
+        self.watches: dict[Any, str] = {}  # reference -> role
+        self._epochs: dict[int, int] = {}
+        self._before = Totals()  # committed under earlier actors
+        self._now = Totals()
+
+    def fence(self) -> None:
+        """Starts the fusion half; older owners of the slots can commit nothing from here on."""
+        self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args)
+        self._epochs = _answer(self.fusion.fence.remote())
+
+    def begin(
+        self,
+        ends: Mapping[TopicPartition, int] | None,
+        encoders: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Recovers the slots and starts both loops; all ids must have been fenced before."""
+        cuts = _answer(self.fusion.recover.remote())
+        self.ingest = ingest_actor(self._num_cpus).remote(
+            self._spec, self._connector, cuts, self._epochs, ends, self.fusion
+        )
+        for stage, replicas in encoders.items():
+            self.ingest.set_encoders.remote(stage, dict(replicas))
+        ray.get([self.fusion.start.remote(self.ingest), self.ingest.start.remote()])
+        self.watches = {watch(self.fusion): "fusion", watch(self.ingest): "ingest"}
+
+    def set_encoders(self, stage: str, replicas: Mapping[str, Any]) -> None:
+        self.ingest.set_encoders.remote(stage, dict(replicas))
+
+    def kill(self) -> None:
+        for handle in (self.ingest, self.fusion):
+            if handle is not None:
+                ray.kill(handle)
+        self._before.add(self._now)
+        self._now = Totals()
+        self.watches = {}
+
+    def drain(self) -> None:
+        control(self.ingest.drain).remote()
+
+    def status(self) -> bool:
+        """Whether it is drained and all is committed; refreshes the totals."""
+        drained, (idle, totals) = ray.get(
+            [control(self.ingest.status).remote(), control(self.fusion.status).remote()],
+            timeout=STATUS_S,
+        )
+        self._now = totals
+        return bool(drained and idle)
+
+    @property
+    def totals(self) -> Totals:
+        totals = Totals()
+        totals.add(self._before)
+        totals.add(self._now)
+        return totals
+
+    def stop(self) -> None:
+        """Closes the producers properly, so that nothing waits for a transaction's timeout."""
+        ray.get(control(self.fusion.stop).remote(), timeout=STATUS_S)
+
+
+def _answer(ref: Any) -> Any:
+    """What an actor answered; an Ending is raised as the error that it tells of."""
+    answer = ray.get(ref)
+    if isinstance(answer, Ending):
+        raise error_of(answer)
+    return answer
+
+
+def error_of(ending: Ending) -> MotetError:
+    kinds: dict[str, type[MotetError]] = {"fenced": Fenced, "refused": PositionLost}
+    return kinds.get(ending.kind, MotetError)(ending.text)

@@ -1,0 +1,54 @@
+"""The one place where plain classes become Ray actors.
+
+No restarts and no retries by Ray on the data path: a retried call on a stateful actor is a
+duplicate, and the supervisor restarts from what Kafka holds (facts: Ray, decisions).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from actors.encoder import EncoderActor
+from actors.fusion import FusionActor
+from actors.ingest import IngestActor
+from pipeline.connectors.environment import CONSUMER_ENV
+
+THREADS_ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+WATCH = "watch"  # calls that wait for an actor's end
+CONTROL = "control"  # calls that must be answered while it works
+
+
+def _actor(cls: type, num_cpus: float, **options: Any) -> Any:
+    remote = ray.remote(concurrency_groups={WATCH: 1, CONTROL: 2})(cls)
+    return remote.options(
+        num_cpus=num_cpus,
+        max_restarts=0,
+        max_task_retries=0,
+        enable_task_events=False,
+        **options,
+    )
+
+
+def ingest_actor(num_cpus: float) -> Any:
+    return _actor(IngestActor, num_cpus, runtime_env={"env_vars": {**CONSUMER_ENV, **THREADS_ENV}})
+
+
+def fusion_actor(num_cpus: float) -> Any:
+    return _actor(FusionActor, num_cpus, runtime_env={"env_vars": {**CONSUMER_ENV, **THREADS_ENV}})
+
+
+def encoder_actor(num_cpus: float, num_gpus: float) -> Any:
+    env = {**CONSUMER_ENV, **(THREADS_ENV if num_gpus == 0 else {})}
+    return _actor(EncoderActor, num_cpus, num_gpus=num_gpus, runtime_env={"env_vars": env})
+
+
+def control(method: Any) -> Any:
+    """A method of a handle, called beside the actor's work."""
+    return method.options(concurrency_group=CONTROL)
+
+
+def watch(handle: Any) -> Any:
+    """The reference that becomes ready, or fails, when the actor has ended."""
+    return handle.watch.options(concurrency_group=WATCH).remote()

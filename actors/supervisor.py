@@ -1,0 +1,231 @@
+"""Places, watches and restarts the actors of a pipeline: ``motet run`` on a cluster."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from actors.cluster import Resources, check_resources, connect, gpus_of
+from actors.owner import OwnerPair, error_of
+from actors.remote import control, encoder_actor, watch
+from pipeline.encoders.checking import check_pipeline
+from pipeline.errors import MotetError
+from pipeline.slot.ports import Connector, TopicPartition
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.options import RunOptions, RunSummary
+from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
+from pipeline.tasks.stopping import stop_on_signals
+from pipeline.tasks.totals import Totals
+
+TICK_S = 0.1
+STATUS_EVERY_S = 0.5
+DRAIN_S_MAX = 15.0
+ENCODER_START_S_MAX = 120.0
+RESTARTS_MAX = 100  # of one owner or replica, without a status in between
+CPUS_PER_OWNER = 4
+
+
+class Supervisor:
+    """Keeps every owner and replica of one run alive, until it is done, stopped or fenced.
+
+    Invariant: an owner that ended is killed as a whole before its slots are fenced anew; so
+    each slot has one living owner, and Kafka fences those that only seem dead.
+    """
+
+    def __init__(self, spec: PipelineSpec, connector: Connector, resources: Resources) -> None:
+        self._spec = spec
+        self._connector = connector
+        self._lengths = check_pipeline(spec)
+        self._gpus = {name: gpus_of(spec, name, resources) for name in spec.stages}
+        owners = max(1, min(spec.slots, int(resources.cpus) // CPUS_PER_OWNER))
+        actors = 2 * owners + sum(stage.replicas_min for stage in spec.stages.values())
+        self._cpus = round(min(1.0, 0.9 * resources.cpus / actors), 4)
+        self._owner_count = owners
+        self._owners: list[OwnerPair] = []
+        self._encoders: dict[str, dict[str, Any]] = {name: {} for name in spec.stages}
+        self._encoder_watches: dict[Any, tuple[str, str]] = {}
+        self._serial = 0
+        self._ends: Mapping[TopicPartition, int] | None = None
+        self.devices: dict[str, dict[str, object]] = {}  # replica -> what it runs on
+        self.restarts: dict[str, int] = {}  # role -> count
+
+    # -- start ------------------------------------------------------------------------------
+
+    def start(self, layout: Layout, ends: Mapping[TopicPartition, int] | None) -> None:
+        self._ends = ends
+        for name, stage in self._spec.stages.items():
+            for _ in range(stage.replicas_min):
+                self._start_encoder(name)
+        self._report_devices()
+        run_id = uuid.uuid4().hex[:12]
+        slots = layout.slots(self._spec)
+        for place in range(self._owner_count):
+            owned = slots[place :: self._owner_count]
+            if owned:
+                self._owners.append(self._pair(layout, owned, run_id))
+        control_port = self._connector.control()
+        try:
+            fence_ids(self._spec, self._connector, stale_ids(self._spec, layout, control_port))
+        finally:
+            control_port.close()
+        for owner in self._owners:
+            owner.fence()
+        for owner in self._owners:
+            owner.begin(ends, self._encoders)
+
+    def _pair(self, layout: Layout, slots: list[int], run_id: str) -> OwnerPair:
+        return OwnerPair(
+            self._spec, self._connector, layout, slots, run_id, self._lengths, self._cpus
+        )
+
+    def _start_encoder(self, stage: str) -> None:
+        self._serial += 1
+        replica = f"{stage}-{self._serial}"
+        gpus = self._gpus[stage]
+        handle = encoder_actor(self._cpus, gpus).remote(self._spec, stage, self._lengths, gpus)
+        self._encoders[stage][replica] = handle
+        self._encoder_watches[watch(handle)] = (stage, replica)
+
+    def _report_devices(self) -> None:
+        """Waits for every replica: one whose device is not as demanded ends the run here."""
+        asked = {
+            replica: control(handle.device).remote()
+            for replicas in self._encoders.values()
+            for replica, handle in replicas.items()
+        }
+        for replica, ref in asked.items():
+            try:
+                self.devices[replica] = ray.get(ref, timeout=ENCODER_START_S_MAX)
+            except GetTimeoutError as error:
+                raise MotetError(
+                    f"stage replica {replica}: Ray placed it nowhere within "
+                    f"{ENCODER_START_S_MAX:g} s; free CPUs or GPUs, or lower replicas and num_gpus"
+                ) from error
+            except (RayActorError, RayTaskError) as error:
+                raise MotetError(f"stage replica {replica}: {_cause(error)}") from error
+
+    # -- watch ------------------------------------------------------------------------------
+
+    def run(self, until_end: bool, stop: threading.Event) -> Totals:
+        """Until all is done, or ``stop`` is set and what is in flight is finished."""
+        draining_until: float | None = None
+        status_at = time.monotonic()
+        while True:
+            self._look()
+            now = time.monotonic()
+            if stop.is_set() and draining_until is None:
+                draining_until = now + DRAIN_S_MAX
+                for owner in self._owners:
+                    owner.drain()
+            ending = until_end or draining_until is not None
+            if now >= status_at:
+                status_at = now + (TICK_S if ending else STATUS_EVERY_S)
+                done = self._status()
+                if ending and done:
+                    break
+            if draining_until is not None and now > draining_until:
+                break
+        for owner in self._owners:
+            owner.stop()
+        totals = Totals()
+        for owner in self._owners:
+            totals.add(owner.totals)
+        return totals
+
+    def _look(self) -> None:
+        """Sees at once what has ended, and starts it anew."""
+        refs = [*self._encoder_watches, *(ref for owner in self._owners for ref in owner.watches)]
+        ready, _ = ray.wait(refs, num_returns=1, timeout=TICK_S)
+        for ref in ready:
+            if ref in self._encoder_watches:
+                self._restart_encoder(ref)
+                continue
+            for owner in self._owners:
+                if ref in owner.watches:
+                    self._ended(owner, ref)
+                    break
+
+    def _ended(self, owner: OwnerPair, ref: Any) -> None:
+        role = owner.watches[ref]
+        try:
+            ending = ray.get(ref)
+        except RayActorError as error:
+            self._restart(owner, role, _cause(error))
+        else:
+            raise error_of(ending)
+
+    def _status(self) -> bool:
+        done = True
+        for owner in self._owners:
+            try:
+                done &= owner.status()
+            except GetTimeoutError:
+                self._restart(owner, "owner", "did not answer")
+                done = False
+            except RayActorError:
+                done = False  # its watch tells, and then it is restarted
+        return done
+
+    def _restart(self, owner: OwnerPair, role: str, cause: str) -> None:
+        self._count(role, f"slots {owner.slots}", cause)
+        owner.kill()
+        owner.fence()
+        owner.begin(self._ends, self._encoders)
+
+    def _restart_encoder(self, ref: Any) -> None:
+        stage, replica = self._encoder_watches.pop(ref)
+        self._count("encoder", replica, "its process died")
+        del self._encoders[stage][replica]
+        self._start_encoder(stage)
+        for owner in self._owners:
+            owner.set_encoders(stage, self._encoders[stage])
+
+    def _count(self, role: str, what: str, cause: str) -> None:
+        self.restarts[role] = self.restarts.get(role, 0) + 1
+        print(f"motet: {role} of {what} ended ({cause}); starting it anew", file=sys.stderr)  # noqa: T201
+        if self.restarts[role] > RESTARTS_MAX:
+            raise MotetError(f"{role} of {what} ended {RESTARTS_MAX} times; last: {cause}")
+
+
+def _cause(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
+
+
+def run_on_ray(
+    spec: PipelineSpec, connector: Connector, *, until_end: bool, stop: threading.Event
+) -> tuple[Totals, float]:
+    """Runs a pipeline on the cluster; returns what was committed and the seconds it took."""
+    ports = connector.control()
+    try:
+        layout = check_topics(spec, ports)
+        ends = ports.stable_ends(layout.partitions(spec)) if until_end else None
+    finally:
+        ports.close()
+    resources = connect(spec)
+    check_resources(spec, resources)
+    supervisor = Supervisor(spec, connector, resources)
+    supervisor.start(layout, ends)
+    began = time.monotonic()
+    totals = supervisor.run(until_end, stop)
+    return totals, time.monotonic() - began
+
+
+def run(spec: PipelineSpec, options: RunOptions) -> RunSummary:
+    """``motet run`` on Ray; SIGTERM and Ctrl-C drain."""
+    from pipeline.connectors.kafka import KafkaConnector
+
+    connector = KafkaConnector(spec.kafka.bootstrap, spec.kafka.client)
+    with stop_on_signals() as stop:
+        try:
+            totals, seconds = run_on_ray(spec, connector, until_end=options.until_end, stop=stop)
+        finally:
+            ray.shutdown()
+    return totals.summary(seconds)

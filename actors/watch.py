@@ -1,0 +1,49 @@
+"""How an actor's end is seen at once: one call that returns only when the actor is done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pipeline.errors import Fenced, InvalidInput, MotetError, PositionLost
+
+
+class Ending(NamedTuple):
+    """Why an actor's loop has ended; a value, since exceptions cross processes badly."""
+
+    kind: str  # "stopped", "fenced", "refused" or "failed"
+    text: str = ""
+
+
+class Watched:
+    """Runs a loop in a thread of its own; ``wait`` tells how it ended."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._ended = threading.Event()
+        self._ending = Ending("stopped")
+
+    def start(self, loop: Callable[[], None]) -> None:
+        threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True).start()
+
+    def wait(self) -> Ending:
+        self._ended.wait()
+        return self._ending
+
+    def _run(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException as error:
+            self._ending = ending_of(error)
+        self._ended.set()
+
+
+def ending_of(error: BaseException) -> Ending:
+    if isinstance(error, Fenced):
+        return Ending("fenced", str(error))
+    if isinstance(error, (PositionLost, InvalidInput)):
+        return Ending("refused", str(error))
+    if isinstance(error, MotetError):
+        return Ending("failed", str(error))
+    return Ending("failed", f"{type(error).__name__}: {error}")

@@ -1,0 +1,38 @@
+"""What a stage is asked to do, and what comes back: the values between ingest and encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.record import MediaRecord
+
+RecordId = tuple[str, int, int]  # topic, partition, offset
+
+
+@dataclass(slots=True)
+class StageJob:
+    """One closed window for one stage.
+
+    ``records``: of all inputs that the stage reads, its own context included, by the order
+    of the inputs in the stage's ``of``, then in log order. ``upstream``: outputs of the
+    stages that it reads (those that gave one), by name.
+    """
+
+    stream: str
+    start_us: int
+    end_us: int
+    records: list[MediaRecord] = field(default_factory=list)
+    upstream: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class JobResult:
+    """The output of one job, or why there is none; and the records that could not be decoded.
+
+    ``failure`` is None exactly where ``output`` is what the encoder gave.
+    """
+
+    output: Any = None
+    failure: str | None = None
+    undecodable: list[tuple[RecordId, str]] = field(default_factory=list)

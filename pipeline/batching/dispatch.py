@@ -1,0 +1,224 @@
+"""Which windows go to which replica of a stage, and when: schedule, then run, then apply.
+
+Deciding a batch and applying its results are pure; only the host runs it. The rule is
+work-conserving: a replica with credit takes all that is queued, up to ``batch_max`` jobs or
+``batch_bytes_max``, at once and without a timer (a timer adds no capacity, facts: dynamic
+batching). Two batches in flight a replica hide the way there and back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.batching.batch import JobResult, StageJob
+
+CREDITS = 2  # batches in flight a replica: one runs, one waits at the door
+BATCH_BYTES_MAX = 16 << 20
+DEATHS_MAX = 3  # a window that took this many replicas with it, alone on each, has failed
+
+
+@dataclass(frozen=True, slots=True)
+class StageRule:
+    """What the dispatcher knows of a stage; ``upstream`` names the stages that it reads."""
+
+    name: str
+    upstream: tuple[str, ...]
+    batch_max: int
+    timeout_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A batch for a replica; the host runs it and tells ``done`` or ``lost`` by its number."""
+
+    number: int
+    stage: str
+    replica: str
+    jobs: list[StageJob]
+
+
+@dataclass(frozen=True, slots=True)
+class StageDone:
+    """One stage of one window is done: it gave an output, or has failed."""
+
+    window: Hashable
+    stage: str
+    result: JobResult
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """One window at one stage; ``deaths`` counts the replicas that died with it alone on them."""
+
+    window: Hashable
+    stage: str
+    job: StageJob
+    waits_for: set[str]
+    deadline_us: int
+    deaths: int = 0
+    settled: bool = False
+
+
+@dataclass(slots=True)
+class _Stage:
+    rule: StageRule
+    readers: list[str]
+    ready: deque[_Task] = field(default_factory=deque)
+    suspects: deque[_Task] = field(default_factory=deque)
+    timeouts: deque[_Task] = field(default_factory=deque)
+    credits: dict[str, int] = field(default_factory=dict)
+
+
+class Dispatcher:
+    """Queues, batches and credits of all stages of the slots of one ingest owner.
+
+    Invariants: every submitted (window, stage) is settled exactly once, by an output or a
+    failure; what comes later for it is dropped. A replica never holds more than its credits.
+    A suspect (a window of a batch that a replica died with) runs alone on its replica, so that
+    an innocent one is never blamed for its neighbour.
+    """
+
+    def __init__(self, rules: Sequence[StageRule]) -> None:
+        self._stages = {
+            rule.name: _Stage(rule, [r.name for r in rules if rule.name in r.upstream])
+            for rule in rules
+        }
+        self._windows: dict[Hashable, dict[str, _Task]] = {}
+        self._running: dict[int, tuple[str, str, int, list[_Task]]] = {}
+        self._number = 0
+        self._done: list[StageDone] = []
+
+    # -- told -----------------------------------------------------------------------------
+
+    def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
+        """The replicas that take batches from now on; batches of others may still come back."""
+        state = self._stages[stage]
+        state.credits = {name: state.credits.get(name, CREDITS) for name in replicas}
+
+    def submit(self, window: Hashable, jobs: dict[str, StageJob], now_us: int) -> None:
+        """A closed window with a job for each stage that runs for it."""
+        tasks = {}
+        for stage, job in jobs.items():
+            state = self._stages[stage]
+            waits_for = {name for name in state.rule.upstream if name in jobs}
+            task = _Task(window, stage, job, waits_for, now_us + state.rule.timeout_us)
+            tasks[stage] = task
+            state.timeouts.append(task)
+            if not waits_for:
+                state.ready.append(task)
+        self._windows[window] = tasks
+
+    def done(self, number: int, results: Sequence[JobResult]) -> None:
+        """A batch came back, one result a job."""
+        for task, result in zip(self._return(number), results, strict=True):
+            self._settle(task, result)
+
+    def lost(self, number: int, cause: str) -> None:
+        """A replica died with a batch: its windows run again, one by one, ahead of all others."""
+        tasks = self._return(number)
+        for task in reversed(tasks):
+            task.deaths += len(tasks) == 1
+            if task.deaths >= DEATHS_MAX:
+                self._settle(task, JobResult(failure=cause))
+            else:
+                self._stages[task.stage].suspects.appendleft(task)
+
+    def expire(self, now_us: int) -> None:
+        """Fails what has taken longer than its stage's timeout since its window closed."""
+        for state in self._stages.values():
+            timeouts = state.timeouts
+            while timeouts and (timeouts[0].settled or timeouts[0].deadline_us <= now_us):
+                self._settle(timeouts.popleft(), JobResult(failure="timeout"))
+
+    # -- asked ----------------------------------------------------------------------------
+
+    def assign(self) -> list[Assignment]:
+        """Batches for every replica that has credit, as long as something is queued."""
+        assignments = []
+        for state in self._stages.values():
+            while state.credits and (state.suspects or state.ready):
+                replica = max(state.credits, key=state.credits.__getitem__)
+                free = state.credits[replica]
+                cost = CREDITS if state.suspects else 1
+                if free < cost:
+                    break
+                tasks = _take(state)
+                if not tasks:
+                    break
+                state.credits[replica] -= cost
+                self._number += 1
+                self._running[self._number] = (state.rule.name, replica, cost, tasks)
+                jobs = [task.job for task in tasks]
+                assignments.append(Assignment(self._number, state.rule.name, replica, jobs))
+        return assignments
+
+    def take_done(self) -> list[StageDone]:
+        done, self._done = self._done, []
+        return done
+
+    def queued(self, stage: str) -> int:
+        return len(self._stages[stage].ready) + len(self._stages[stage].suspects)
+
+    @property
+    def windows(self) -> int:
+        return len(self._windows)
+
+    @property
+    def deadline_us(self) -> int | None:
+        """When ``expire`` has something to do next."""
+        heads = (state.timeouts[0].deadline_us for state in self._stages.values() if state.timeouts)
+        return min(heads, default=None)
+
+    # -- how ------------------------------------------------------------------------------
+
+    def _return(self, number: int) -> list[_Task]:
+        stage, replica, cost, tasks = self._running.pop(number)
+        credits = self._stages[stage].credits
+        if replica in credits:
+            credits[replica] += cost
+        return tasks
+
+    def _settle(self, task: _Task, result: JobResult) -> None:
+        if task.settled:
+            return
+        task.settled = True
+        task.job = _NO_JOB  # its payloads are free, though its place among the timeouts stays
+        self._done.append(StageDone(task.window, task.stage, result))
+        tasks = self._windows[task.window]
+        for reader in self._stages[task.stage].readers:
+            if reader in tasks:
+                self._feed(tasks[reader], task.stage, result)
+        if all(t.settled for t in tasks.values()):
+            del self._windows[task.window]
+
+    def _feed(self, task: _Task, stage: str, result: JobResult) -> None:
+        task.waits_for.discard(stage)
+        if result.failure is None:
+            task.job.upstream[stage] = result.output
+        if task.waits_for or task.settled:
+            return
+        if task.job.records or task.job.upstream:
+            self._stages[task.stage].ready.append(task)
+        else:
+            self._settle(task, JobResult(failure=f"nothing to read: {stage} failed"))
+
+
+_NO_JOB = StageJob("", 0, 0)
+
+
+def _take(state: _Stage) -> list[_Task]:
+    """One suspect alone, else all that is ready up to the limits; settled ones are passed."""
+    while state.suspects:
+        task = state.suspects.popleft()
+        if not task.settled:
+            return [task]
+    tasks: list[_Task] = []
+    size_bytes = 0
+    while state.ready and len(tasks) < state.rule.batch_max and size_bytes < BATCH_BYTES_MAX:
+        task = state.ready.popleft()
+        if not task.settled:
+            tasks.append(task)
+            size_bytes += sum(len(record.payload) for record in task.job.records)
+    return tasks

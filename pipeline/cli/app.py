@@ -1,0 +1,78 @@
+"""The typer app: which commands there are, and what the cluster runner is.
+
+``pipeline`` knows no Ray: whoever has one hands ``main`` a callable that runs a spec on it.
+Command modules import what they need when they run, so that ``--help`` stays instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline import __version__
+from pipeline.cli import kafka, publish, run, schema, tail, topics, validate
+from pipeline.cli.errors import guarded
+from pipeline.cli.terminal import emit
+
+if TYPE_CHECKING:
+    from pipeline.spec import PipelineSpec
+    from pipeline.tasks.options import RunOptions, RunSummary
+
+    # None where the user stopped the run before the end that was asked for.
+    ClusterRunner = Callable[[PipelineSpec, RunOptions], RunSummary | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the commands are given from outside; None: no cluster runner is installed."""
+
+    cluster: ClusterRunner | None = None
+
+
+app = typer.Typer(
+    name="motet",
+    help="Live audio, video and text topics in, fused results out, exactly once.",
+    epilog="Example: motet validate lobby.yaml && motet run lobby.yaml --until-end",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+validate.register(app)
+schema.register(app)
+app.add_typer(topics.app, name="topics")
+run.register(app)
+publish.register(app)
+tail.register(app)
+app.add_typer(kafka.app, name="kafka")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    """Live audio, video and text topics in, fused results out, exactly once."""
+    if version:
+        emit(f"motet {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+
+
+def main(arguments: Sequence[str] | None = None, cluster: ClusterRunner | None = None) -> int:
+    """Runs one command line (default: the process's own) and gives its exit code."""
+    import sys
+
+    command = typer.main.get_command(app)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def invoke() -> None:
+        with command.make_context("motet", given, obj=Host(cluster)) as context:
+            command.invoke(context)
+
+    return guarded(invoke)

@@ -1,0 +1,53 @@
+"""Arguments that several commands take, and their parsing into the units of the core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.spec import PipelineSpec
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait for the broker without end, not for 30 s.")
+]
+
+
+def load_spec(path: Path, sets: Sequence[str] = ()) -> PipelineSpec:
+    """The pipeline file with ``KEY=VALUE`` overrides; raises InvalidInput with every problem."""
+    from pipeline.spec import load
+
+    unusable = [given for given in sets if not given.partition("=")[1]]
+    if unusable:
+        remedy = "write it as --set windows.hop=500ms"
+        raise InvalidInput(*(Problem("--set", s, "it is not KEY=VALUE", remedy) for s in unusable))
+    pairs = (given.partition("=") for given in sets)
+    return load(path, overrides={key.strip(): value for key, _, value in pairs})
+
+
+def duration_us(flag: str, text: str) -> int:
+    """``1s``, ``200ms`` as microseconds; raises InvalidInput that names the flag."""
+    from pipeline.spec.units import Wrong, parse_duration
+
+    try:
+        return parse_duration(text)
+    except Wrong as wrong:
+        raise InvalidInput(Problem(flag, text, wrong.why, wrong.remedy)) from None
+
+
+def time_us(flag: str, text: str) -> int:
+    """An RFC 3339 time as microseconds since the epoch; raises InvalidInput."""
+    from pipeline.spec.units import Wrong, parse_rfc3339_us
+
+    try:
+        return parse_rfc3339_us(text)
+    except Wrong as wrong:
+        raise InvalidInput(Problem(flag, text, wrong.why, wrong.remedy)) from None

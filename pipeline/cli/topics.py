@@ -1,0 +1,86 @@
+"""``motet topics``: the topics of a pipeline file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.arguments import FileArgument, JsonOption, WaitOption, load_spec
+from pipeline.cli.terminal import counted, emit, warn
+from pipeline.errors import MotetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.cli.topic_plan import WantedTopic
+    from pipeline.slot.ports import TopicInfo
+
+PARTITIONS_DEFAULT = 4
+
+app = typer.Typer(help="The topics of a pipeline file.", rich_markup_mode=None)
+
+
+@app.callback()
+def topics() -> None:
+    """The topics of a pipeline file."""
+
+
+@app.command(epilog="Example: motet topics create lobby.yaml --partitions 8")
+def create(
+    file: FileArgument,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Partitions of every topic: the number of lanes.")
+    ] = PARTITIONS_DEFAULT,
+    replication: Annotated[
+        int | None, typer.Option(min=1, help="Replicas of every partition (default: the broker's).")
+    ] = None,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Create the topics that the file names: inputs, outputs and the stages' own.
+
+    Inputs get LogAppendTime, all get a size limit that fits limits.record_bytes. A topic that
+    is there with the same number of partitions is kept as it is. Where one differs, nothing is
+    created and the exit code is 1.
+    """
+    from pipeline.cli.connect import connect_for, topics_of
+    from pipeline.cli.topic_plan import wanted_topics, warnings_of
+
+    spec = load_spec(file)
+    wanted = wanted_topics(spec)
+    control = connect_for(spec, wait=wait).control()
+    try:
+        there = topics_of(control, [topic.name for topic in wanted])
+        _refuse_differing(wanted, there, partitions)
+        done = []
+        for topic in wanted:
+            info = there.get(topic.name)
+            if info is None:
+                control.create_topic(topic.name, partitions, replication, topic.config)
+            else:
+                for problem in warnings_of(topic, info):
+                    warn(str(problem))
+            done.append({"topic": topic.name, "partitions": partitions, "created": info is None})
+    finally:
+        control.close()
+    if as_json:
+        emit(json.dumps({"topics": done}))
+        return
+    for entry in done:
+        emit(f"{'created' if entry['created'] else 'is there'}  {entry['topic']}  ({partitions})")
+
+
+def _refuse_differing(
+    wanted: list[WantedTopic], there: Mapping[str, TopicInfo | None], partitions: int
+) -> None:
+    differing = [
+        f"{topic.key} = {topic.name}: it is there with "
+        f"{counted(info.partitions, 'partition')}, not {partitions}; nothing was created: "
+        f"pass --partitions {info.partitions}, or name another topic"
+        for topic in wanted
+        if (info := there.get(topic.name)) is not None and info.partitions != partitions
+    ]
+    if differing:
+        raise MotetError("\n".join(differing))

@@ -1,0 +1,248 @@
+"""What is in a file: audio cut to chunks, images and lines of text, in the type that is asked for.
+
+Audio is decoded by libsndfile, converted in float32 and rounded once at the end, so 16-bit
+files that need no conversion come out bit for bit. Resampling is ``soxr`` HQ over the whole
+file as one stream: chunks show no seam, and ``n`` samples become ``round(n * to / from)``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.connectors.files import Piece, SourceFile
+from pipeline.errors import InvalidInput, Problem
+from pipeline.spec.media_type import parse_media_type
+
+Samples = npt.NDArray[np.float32]
+
+# Small, since a folder of a thousand recordings has a thousand of them open at once.
+BLOCK_FRAMES = 16_384
+CONTAINERS = {
+    "audio/wav": ("WAV", "PCM_16"),
+    "audio/flac": ("FLAC", "PCM_16"),
+    "audio/ogg": ("OGG", "VORBIS"),
+}
+DTYPES = {"S16BE": ">i2", "S16LE": "<i2", "F32LE": "<f4"}
+WRITABLE = frozenset({*CONTAINERS, *DTYPES.values()})
+PILLOW_FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
+MAGIC = {
+    "image/jpeg": (0, b"\xff\xd8\xff"),
+    "image/png": (0, b"\x89PNG\r\n\x1a\n"),
+    "image/webp": (8, b"WEBP"),
+}
+
+
+class AudioForm(NamedTuple):
+    """How audio is written into a record: a content type, its rate and channels, and a codec.
+
+    ``codec`` is a numpy dtype for raw samples (``>i2``, ``<i2``, ``<f4``), otherwise the
+    media type of a container.
+    """
+
+    content_type: str
+    codec: str
+    rate: int
+    channels: int
+
+
+def duration_us(file: SourceFile, chunk_us: int) -> int:
+    """How long a file plays, from its header; checks that it can be read. Raises InvalidInput."""
+    if file.kind == "audio":
+        with _opened(file.path) as sound:
+            if sound.frames <= 0:
+                raise _unreadable(file.path, "it holds no samples")
+            frames, rate = int(sound.frames), int(sound.samplerate)
+            return -(-frames * 1_000_000 // rate)
+    if file.kind == "image":
+        offset, magic = MAGIC[file.content_type]
+        if _read(file.path, offset + len(magic))[offset:] != magic:
+            raise _unreadable(file.path, f"it is no {file.content_type}")
+        return chunk_us
+    return len(_lines(file.path)) * chunk_us
+
+
+def pieces(file: SourceFile, content_type: str | None, chunk_us: int) -> Iterator[Piece]:
+    """The records of a file, in time; ``content_type`` None keeps the file's own form."""
+    if file.kind == "audio":
+        yield from _audio_pieces(file.path, content_type, chunk_us)
+    elif file.kind == "image":
+        wanted = content_type or file.content_type
+        payload = _image(file, wanted)
+        yield Piece(0, chunk_us, 0, wanted, payload, mediadur_us=chunk_us)
+    else:
+        for number, line in enumerate(_lines(file.path)):
+            at_us = number * chunk_us
+            wanted = content_type or file.content_type
+            yield Piece(at_us, at_us + chunk_us, at_us, wanted, line.encode(), chunk_us)
+
+
+def audio_form(content_type: str | None, rate: int, channels: int) -> AudioForm:
+    """The form that a media type asks for; what it leaves open is taken from the file.
+
+    L16 is big-endian (RFC 2586). Raises InvalidInput for a type that cannot be written.
+    """
+    if content_type is None:
+        return AudioForm(f"audio/L16;rate={rate};channels={channels}", ">i2", rate, channels)
+    wanted = parse_media_type(content_type)
+    codec = DTYPES.get(wanted.format, f"{wanted.kind}/{wanted.subtype}")
+    if codec not in WRITABLE:
+        remedy = f"give the input one of audio/L16, audio/x-raw, {', '.join(CONTAINERS)}"
+        raise InvalidInput(Problem("type", content_type, "publish cannot write this type", remedy))
+    return AudioForm(content_type, codec, wanted.rate or rate, wanted.channels or channels)
+
+
+def _audio_pieces(path: Path, content_type: str | None, chunk_us: int) -> Iterator[Piece]:
+    with _opened(path) as sound:
+        form = audio_form(content_type, sound.samplerate, sound.channels)
+        first = 0
+        for block in _cut(_converted(sound, form), form.rate, chunk_us):
+            last = first + len(block)
+            # The start of each record is computed from its sample: no drift over hours.
+            at_us = first * 1_000_000 // form.rate
+            end_us = last * 1_000_000 // form.rate
+            yield Piece(at_us, end_us, end_us, form.content_type, _written(block, form))
+            first = last
+
+
+def _converted(sound: Any, form: AudioForm) -> Iterator[Samples]:
+    """Blocks of shape (n, channels) float32 at the form's rate; n varies."""
+    resampler: Any = None
+    if sound.samplerate != form.rate:
+        import soxr
+
+        resampler = soxr.ResampleStream(
+            sound.samplerate, form.rate, form.channels, dtype="float32", quality="HQ"
+        )
+    while True:
+        block = _block(sound)
+        ended = len(block) == 0
+        mixed = _mixed(block, form.channels)
+        if resampler is not None:
+            mixed = resampler.resample_chunk(mixed, last=ended).reshape(-1, form.channels)
+        if len(mixed):
+            yield mixed
+        if ended:
+            return
+
+
+def _block(sound: Any) -> Samples:
+    import soundfile
+
+    try:
+        block: Samples = sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise _unreadable(Path(sound.name), f"it is damaged ({_reason(error)})") from None
+    return block
+
+
+def _mixed(block: Samples, channels: int) -> Samples:
+    """The same sound in another number of channels: the mean of all, in each of them."""
+    if block.shape[1] == channels:
+        return block
+    mono = block.mean(axis=1, dtype=np.float32, keepdims=True)
+    return np.ascontiguousarray(np.broadcast_to(mono, (len(block), channels)))
+
+
+def _cut(blocks: Iterator[Samples], rate: int, chunk_us: int) -> Iterator[Samples]:
+    """Cuts at the samples ``floor(k * chunk * rate)``; the last chunk is what is left."""
+    held: list[Samples] = []
+    have, done, number = 0, 0, 1
+    for block in blocks:
+        held.append(block)
+        have += len(block)
+        while done + have >= (edge := number * chunk_us * rate // 1_000_000):
+            number += 1
+            if edge == done:
+                continue  # a chunk shorter than a sample
+            joined = np.concatenate(held) if len(held) > 1 else held[0]
+            yield joined[: edge - done]
+            held = [joined[edge - done :]]
+            have -= edge - done
+            done = edge
+    if have:
+        yield np.concatenate(held)
+
+
+def _written(block: Samples, form: AudioForm) -> bytes:
+    if form.codec in CONTAINERS:
+        import soundfile
+
+        kind, subtype = CONTAINERS[form.codec]
+        out = io.BytesIO()
+        soundfile.write(out, block, form.rate, format=kind, subtype=subtype)
+        return out.getvalue()
+    if form.codec == "<f4":
+        return bytes(block.astype("<f4").tobytes())
+    rounded = np.clip(np.rint(block * 32768.0), -32768, 32767)
+    return bytes(rounded.astype(form.codec).tobytes())
+
+
+def _image(file: SourceFile, wanted: str) -> bytes:
+    payload = _read(file.path)
+    if wanted == file.content_type:
+        return payload
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(payload)) as image:
+            out = io.BytesIO()
+            mode = (
+                "RGB" if wanted == "image/jpeg" or image.mode not in ("L", "RGBA") else image.mode
+            )
+            image.convert(mode).save(out, PILLOW_FORMATS[wanted], quality=95)
+            return out.getvalue()
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise _unreadable(file.path, str(error)) from None
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that hold more than blanks, without their line ends."""
+    try:
+        text = _read(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, f"byte {error.start} is not UTF-8") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise _unreadable(path, "it holds no text")
+    return lines
+
+
+def _read(path: Path, size: int = -1) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(size)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from None
+
+
+def _opened(path: Path) -> Any:
+    import soundfile
+
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]
+        """Read from beginning to end only.
+
+        The stock class seeks to where it is after every read; in an mp3 that loses what a
+        frame needs of the frames before it, and every block begins with a crack.
+        """
+
+        def seekable(self) -> bool:
+            return False
+
+    try:
+        return Forward(path)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _unreadable(path, f"it cannot be read as sound ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", None) or error).strip(" .")
+
+
+def _unreadable(path: Path, why: str) -> InvalidInput:
+    return InvalidInput(Problem("SOURCE", str(path), why, "leave it out or give another file"))

@@ -1,0 +1,225 @@
+"""Builds kafka-python's clients with the settings that exactly-once and media need."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
+
+from pipeline import clock
+from pipeline.connectors.kafka.errors import reraise, translated
+from pipeline.connectors.limits import unknown_topics
+from pipeline.errors import InvalidInput, MotetError, Problem, Refused, Unreachable
+
+# Exactly-once, the order of records and the one place that decides about partitions rest on
+# these: they are not the user's to set.
+_OWNED = frozenset(
+    {
+        "acks",
+        "allow_auto_create_topics",
+        "auto_offset_reset",
+        "bootstrap_servers",
+        "bootstrap_timeout_ms",
+        "check_crcs",
+        "enable_auto_commit",
+        "enable_idempotence",
+        "group_id",
+        "group_instance_id",
+        "isolation_level",
+        "kafka_client",
+        "key_deserializer",
+        "key_serializer",
+        "partition_assignment_strategy",
+        "partitioner",
+        "retries",
+        "transactional_id",
+        "value_deserializer",
+        "value_serializer",
+    }
+)
+_SHARED = {
+    # the client's 30 s would leave a slot deaf for half a minute after a broker's restart
+    "reconnect_backoff_max_ms": 1000,
+    "metrics_enabled": False,
+}
+_CONSUMER = {
+    "max_partition_fetch_bytes": 8 << 20,
+    "fetch_max_bytes": 64 << 20,
+    "fetch_min_bytes": 1,
+    # one fetch is in flight a broker: a partition that is resumed or newly assigned waits for it
+    "fetch_max_wait_ms": 100,
+    "max_poll_records": 2000,
+    "retry_backoff_ms": 20,
+}
+_PRODUCER = {
+    # a partition has one batch in flight, so a batch a round trip is an output's throughput
+    "batch_size": 1 << 20,
+    "linger_ms": 5,
+    "max_request_size": 64 << 20,  # the topic's own limit decides, see max.message.bytes
+    "retry_backoff_ms": 10,  # what the client waits for a transaction's markers
+}
+_TRANSACTIONAL = {
+    "transaction_timeout_ms": 15_000,
+    "delivery_timeout_ms": 10_000,
+    "request_timeout_ms": 5_000,
+}
+
+_TOPIC_LIMIT_MS = 2_000
+
+
+class Producer(KafkaProducer):  # type: ignore[misc]
+    """A KafkaProducer that may be thrown away.
+
+    The stock one, when collected, replaces the logger of its module in the whole process, and
+    raises from its destructor where records are left.
+    """
+
+    def demand_partition(self, topic: str, partition: int) -> frozenset[int]:
+        """The partitions of a topic that has ``partition``, else Refused.
+
+        The stock client waits 60 s for a topic that is not there.
+        """
+        asked_ms = clock.monotonic_us() / 1000
+        try:
+            numbers = frozenset(self._wait_on_metadata(topic, _TOPIC_LIMIT_MS))
+        except kafka_errors.KafkaTimeoutError:
+            if self._metadata._last_successful_refresh_ms < asked_ms:
+                raise  # the broker did not answer, so nothing is known about the topic
+            raise unknown_topics([topic]) from None
+        if partition not in numbers:
+            raise unknown_topics([f"{topic}-{partition}"])
+        return numbers
+
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
+        try:
+            super().close(timeout=timeout)
+        except kafka_errors.KafkaTimeoutError:
+            self._closed = True
+
+
+class _NoSecrets(logging.Filter):
+    """Keeps the admin client from writing its whole configuration, passwords too, to its log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Starting KafkaAdminClient with configuration")
+
+
+logging.getLogger("kafka.admin.client").addFilter(_NoSecrets())
+
+
+def setting_names() -> frozenset[str]:
+    """The settings of kafka-python that ``kafka.client`` may hold."""
+    names: set[str] = set()
+    for client in (KafkaConsumer, KafkaProducer, KafkaAdminClient):
+        names.update(client.DEFAULT_CONFIG)
+    return frozenset(names - _OWNED)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises InvalidInput with every setting that is not one, or not the user's; shows no value."""
+    known = setting_names()
+    problems = [
+        Problem(
+            f"kafka.client.{name}",
+            "",
+            "motet sets it itself" if name in _OWNED else "kafka-python has no such setting",
+            "leave it out" if name in _OWNED else "correct the name",
+        )
+        for name in settings
+        if name not in known
+    ]
+    if problems:
+        raise InvalidInput(*problems)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Makes clients of one cluster; ``settings`` (secrets among them) show in no repr."""
+
+    bootstrap: str
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    reach_timeout_s: float = 30.0
+
+    def consumer(self, group: str | None = None) -> KafkaConsumer:
+        """A consumer that reads committed records of partitions that it is assigned."""
+        owned = {
+            "group_id": group,
+            "enable_auto_commit": False,
+            "isolation_level": "read_committed",
+            "auto_offset_reset": "none",
+            "allow_auto_create_topics": False,
+            "check_crcs": True,
+        }
+        return self._make(KafkaConsumer, _CONSUMER, owned)
+
+    def transactional_producer(self, transactional_id: str) -> Producer:
+        owned = {
+            "transactional_id": transactional_id,
+            "acks": "all",
+            "allow_auto_create_topics": False,
+        }
+        producer: Producer = self._make(Producer, {**_PRODUCER, **_TRANSACTIONAL}, owned)
+        version = producer.config["api_version"]
+        if version < (2, 7):
+            # older ones let a fenced producer fence its successor back
+            producer.close(timeout=0)
+            shown = ".".join(str(part) for part in version)
+            raise Refused(f"Kafka at {self.bootstrap} is version {shown}: motet needs 2.7 or newer")
+        return producer
+
+    def producer(self) -> Producer:
+        """A plain idempotent producer."""
+        owned = {"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False}
+        defaults = {**_PRODUCER, "delivery_timeout_ms": 60_000}
+        producer: Producer = self._make(Producer, defaults, owned)
+        return producer
+
+    def admin(self) -> KafkaAdminClient:
+        return self._make(KafkaAdminClient, {}, {})
+
+    def _make(self, kind: Any, defaults: Mapping[str, Any], owned: Mapping[str, Any]) -> Any:
+        check_settings(self.settings)
+        if importlib.util.find_spec("crc32c") is None:
+            raise InvalidInput(
+                "crc32c is not installed: without it every Kafka client is limited to about "
+                "11 MB/s; install it (pip install crc32c)"
+            )
+        config = {**_SHARED, **defaults, **self.settings}
+        config = {name: value for name, value in config.items() if name in kind.DEFAULT_CONFIG}
+        made: list[KafkaNetClient] = []
+
+        def net_client(**net_config: Any) -> KafkaNetClient:
+            made.append(KafkaNetClient(**net_config))
+            return made[-1]
+
+        try:
+            return kind(
+                **config,
+                **owned,
+                bootstrap_servers=self.bootstrap,
+                bootstrap_timeout_ms=round(self.reach_timeout_s * 1000),
+                kafka_client=net_client,
+            )
+        except Exception as error:
+            failures = [f for client in made for f in client._manager._auth_failures.values()]
+            for client in made:  # a client that failed in its constructor would leave its thread
+                client.close()
+            reraise(error, self._not_made(error, failures))
+
+    def _not_made(self, error: Exception, failures: list[Exception]) -> MotetError:
+        if failures:
+            return translated(f"Kafka at {self.bootstrap}", failures[0])
+        if isinstance(error, kafka_errors.RetriableError):
+            return Unreachable(
+                f"Kafka at {self.bootstrap} did not answer within {self.reach_timeout_s:g} s; "
+                "start it (motet kafka start), or correct kafka.bootstrap and kafka.client"
+            )
+        if isinstance(error, kafka_errors.KafkaConfigurationError | ValueError | AssertionError):
+            return InvalidInput(Problem("kafka.client", "", str(error), "correct the setting"))
+        return translated(f"Kafka at {self.bootstrap}", error)

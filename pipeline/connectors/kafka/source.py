@@ -1,0 +1,112 @@
+"""Reads committed records of assigned partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from kafka import TopicPartition as KafkaPartition
+from kafka import errors as kafka_errors
+
+from pipeline import clock
+from pipeline.connectors.kafka.clients import Clients
+from pipeline.connectors.kafka.errors import reraise, translated
+from pipeline.connectors.kafka.offsets import Offsets
+from pipeline.connectors.kafka.watchdog import close_within
+from pipeline.connectors.limits import position_lost
+from pipeline.errors import MotetError, PositionLost
+from pipeline.slot.ports import Fetch, LogRecord, TopicPartition
+
+# The client's poll returns for records only; to report positions that pass markers alone it is
+# asked in slices.
+_SLICE_US = 25_000
+_ENDS_LIMIT_S = 5.0  # an unknown end counts as behind: better late than a reader that stands
+
+
+class KafkaSource:
+    """A consumer that is assigned, never subscribed, and never resets an offset by itself.
+
+    ``poll`` waits inside the client without a bound where the client's own thread is stuck
+    (facts: 6.4), so a host watches its reading thread from another one. ``stable_ends`` has a
+    connection of its own and may be called from another thread.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        self._consumer = clients.consumer()
+        self._offsets = Offsets(clients, _ENDS_LIMIT_S)
+        self._positions: dict[KafkaPartition, int] = {}
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        wanted = {KafkaPartition(*partition): at for partition, at in positions.items()}
+        self._consumer.assign(list(wanted))
+        for partition, position in wanted.items():
+            self._consumer.seek(partition, position)
+        self._consumer.resume(*wanted)  # the client keeps the pause of a partition that stays
+        self._positions = wanted
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._consumer.pause(*self._assigned(partitions))
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        self._consumer.resume(*self._assigned(partitions))
+
+    def poll(self, timeout_s: float) -> list[Fetch]:
+        until_us = clock.monotonic_us() + round(timeout_s * 1e6)
+        while True:
+            left_us = max(0, until_us - clock.monotonic_us())
+            polled = self._poll_client(min(left_us, _SLICE_US) / 1000)
+            fetches = self._fetches(polled)
+            if fetches or left_us <= _SLICE_US:
+                return fetches
+
+    def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return self._offsets.ends(partitions)
+
+    def close(self) -> None:
+        self._offsets.close()
+        close_within(5.0, "kafka-source", self._consumer.close)
+
+    def _poll_client(self, timeout_ms: float) -> dict[KafkaPartition, list[Any]]:
+        try:
+            polled: dict[KafkaPartition, list[Any]] = self._consumer.poll(timeout_ms)
+            return polled
+        except kafka_errors.OffsetOutOfRangeError as error:
+            raise self._lost(*next(iter(error.args[0].items()))) from error
+        except kafka_errors.LogTruncationError as error:
+            partition = next(iter(error.divergent_offsets))
+            raise self._lost(partition, self._positions.get(partition, -1)) from error
+        except Exception as error:
+            reraise(error, translated("reading", error))
+
+    def _fetches(self, polled: dict[KafkaPartition, list[Any]]) -> list[Fetch]:
+        """One for each partition whose position has moved, with the records that moved it."""
+        states = self._consumer._subscription.assignment
+        fetches = []
+        for partition, before in self._positions.items():
+            position = states[partition].position.offset
+            if position == before:
+                continue
+            self._positions[partition] = position
+            topic, number = partition
+            records = [
+                LogRecord(topic, number, r.offset, r.timestamp * 1000, r.key, r.value, r.headers)
+                for r in polled.get(partition, ())
+            ]
+            fetches.append(Fetch(topic, number, records, position))
+        return fetches
+
+    def _lost(self, partition: KafkaPartition, position: int) -> PositionLost:
+        one = TopicPartition(*partition)
+        try:
+            start = self._offsets.beginnings([one])[one]
+            end = self._offsets.ends([one])[one]
+        except MotetError:
+            return position_lost(one, position, None, None)
+        return position_lost(one, position, start, end)
+
+    def _assigned(self, partitions: Collection[TopicPartition]) -> list[KafkaPartition]:
+        asked = [KafkaPartition(*partition) for partition in partitions]
+        for partition in asked:
+            if partition not in self._positions:
+                raise KeyError(f"{partition} is not assigned")
+        return asked

@@ -1,0 +1,301 @@
+"""The ports of ``pipeline.slot.ports`` on an in-memory broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pipeline.connectors.limits import MESSAGE_BYTES_DEFAULT, check_metadata, position_lost
+from pipeline.connectors.memory_broker import MemoryBroker
+from pipeline.errors import MotetError, Transient
+from pipeline.slot.ports import (
+    Committed,
+    Fetch,
+    LogRecord,
+    OutRecord,
+    TopicInfo,
+    TopicPartition,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MemoryConnector:
+    """Ports on ``broker``. Not picklable: the broker lives in this process.
+
+    ``pending_wait_s`` is how long ``Control.committed`` waits for a pending transaction before
+    it raises Transient; 0 never waits, as a single-threaded simulation needs.
+    """
+
+    broker: MemoryBroker
+    transaction_timeout_us: int = 15_000_000
+    fetch_records: int = 2000
+    fetch_bytes: int = 8 << 20
+    pending_wait_s: float = 0.0
+
+    def source(self) -> MemorySource:
+        return MemorySource(self.broker, self.fetch_records, self.fetch_bytes)
+
+    def sink(self, transactional_id: str, group: str) -> MemorySink:
+        return MemorySink(self.broker, transactional_id, group, self.transaction_timeout_us)
+
+    def control(self) -> MemoryControl:
+        return MemoryControl(self.broker, self.pending_wait_s)
+
+    def publisher(self) -> MemoryPublisher:
+        return MemoryPublisher(self.broker)
+
+
+def _step(broker: MemoryBroker, name: str, port: object, effect: Callable[[], T]) -> T:
+    """Runs an effect between its two hook calls, where a script may let it fail.
+
+    What ``hook("commit", ...)`` raises leaves no effect; what ``hook("commit-reply", ...)``
+    raises is a reply that was lost.
+    """
+    if broker.hook is None:
+        return effect()
+    broker.hook(name, port)
+    result = effect()
+    broker.hook(f"{name}-reply", port)
+    return result
+
+
+class MemorySource:
+    """Reads assigned partitions in turn, so that a busy one starves no other.
+
+    Hook step: ``poll``.
+    """
+
+    def __init__(self, broker: MemoryBroker, fetch_records: int, fetch_bytes: int) -> None:
+        self._broker = broker
+        self._fetch_records = fetch_records
+        self._fetch_bytes = fetch_bytes
+        self._positions: dict[TopicPartition, int] = {}  # in the order of the next reads
+        self._paused: set[TopicPartition] = set()
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._positions = dict(positions)
+        self._paused.clear()
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._paused.update(self._assigned(partitions))
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        self._paused.difference_update(self._assigned(partitions))
+
+    def poll(self, timeout_s: float) -> list[Fetch]:
+        return _step(self._broker, "poll", self, lambda: self._poll(timeout_s))
+
+    def _poll(self, timeout_s: float) -> list[Fetch]:
+        with self._broker.changed:
+            fetches = self._read()
+            if not fetches and timeout_s > 0:
+                fetches = self._broker.changed.wait_for(self._read, timeout_s)
+            return fetches
+
+    def _read(self) -> list[Fetch]:
+        fetches: list[Fetch] = []
+        left = self._fetch_records
+        for partition in list(self._positions):
+            if left <= 0:
+                break
+            log = None if partition in self._paused else self._broker.find_log(partition)
+            if log is None:
+                continue
+            position = self._positions[partition]
+            if not log.start <= position <= log.end:
+                raise position_lost(partition, position, log.start, log.end)
+            records, after = log.read(position, left, self._fetch_bytes)
+            if after == position:
+                continue
+            left -= len(records)
+            fetches.append(Fetch(*partition, records, after))
+            del self._positions[partition]
+            self._positions[partition] = after
+        return fetches
+
+    def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        with self._broker.changed:
+            return {p: self._broker.log(p).stable_end for p in partitions}
+
+    def close(self) -> None:
+        self._positions.clear()
+
+    def _assigned(self, partitions: Collection[TopicPartition]) -> Collection[TopicPartition]:
+        for partition in partitions:
+            if partition not in self._positions:
+                raise KeyError(f"{partition} is not assigned")
+        return partitions
+
+
+class MemorySink:
+    """A transactional producer; after an error only ``open`` and ``close`` are of use.
+
+    Hook steps: ``open``, ``begin``, ``produce``, ``flush``, ``send_offsets``, ``commit``,
+    ``abort``, each with its ``-reply``.
+    """
+
+    def __init__(
+        self, broker: MemoryBroker, transactional_id: str, group: str, timeout_us: int
+    ) -> None:
+        self.transactional_id = transactional_id
+        self.group = group
+        self._broker = broker
+        self._timeout_us = timeout_us
+        self._epoch: int | None = None  # the newest that this sink has held
+        self._usable = False
+        self._begun = False
+
+    def open(self) -> int:
+        self._usable = self._begun = False
+
+        def effect() -> int:
+            opened = self._broker.open(self.transactional_id, self._timeout_us, self._epoch)
+            self._epoch = opened
+            return opened
+
+        epoch = _step(self._broker, "open", self, effect)
+        self._usable = True
+        return epoch
+
+    def begin(self) -> None:
+        if self._usable and self._begun:
+            raise RuntimeError("begin(): a transaction has begun already")
+
+        def effect(_: int) -> None:
+            self._begun = True
+
+        self._run("begin", effect)
+
+    def produce(self, records: Sequence[OutRecord]) -> None:
+        self._need_begun("produce")
+        self._run("produce", lambda e: self._broker.produce(self.transactional_id, e, records))
+
+    def flush(self) -> None:
+        self._need_begun("flush")
+        self._run("flush", lambda epoch: self._broker.check(self.transactional_id, epoch))
+
+    def send_offsets(self, offsets: Mapping[TopicPartition, Committed]) -> None:
+        check_metadata(offsets)
+        self._need_begun("send_offsets")
+        self._run(
+            "send_offsets",
+            lambda e: self._broker.add_offsets(self.transactional_id, e, self.group, offsets),
+        )
+
+    def commit(self) -> None:
+        self._finish("commit", True)
+
+    def abort(self) -> None:
+        self._finish("abort", False)
+
+    def close(self) -> None:
+        """Aborts what is open (no hook: a crash is a sink that is dropped, not closed)."""
+        if self._usable and self._begun and self._epoch is not None:
+            with suppress(MotetError):
+                self._broker.end(self.transactional_id, self._epoch, False)
+        self._usable = False
+
+    def _finish(self, name: str, commit: bool) -> None:
+        self._need_begun(name)
+        self._run(name, lambda epoch: self._broker.end(self.transactional_id, epoch, commit))
+        self._begun = False
+
+    def _need_begun(self, name: str) -> None:
+        if self._usable and not self._begun:
+            raise RuntimeError(f"{name}(): no transaction has begun")
+
+    def _run(self, name: str, effect: Callable[[int], None]) -> None:
+        epoch = self._epoch
+        if not self._usable or epoch is None:
+            raise Transient(f"transactional id {self.transactional_id}: not open; open it again")
+        try:
+            _step(self._broker, name, self, lambda: effect(epoch))
+        except BaseException:
+            self._usable = False
+            raise
+
+
+class MemoryControl:
+    """Questions to the broker. Hook step: ``committed``."""
+
+    def __init__(self, broker: MemoryBroker, pending_wait_s: float) -> None:
+        self._broker = broker
+        self._pending_wait_s = pending_wait_s
+
+    def committed(
+        self, group: str, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, Committed | None]:
+        return _step(self._broker, "committed", self, lambda: self._committed(group, partitions))
+
+    def _committed(
+        self, group: str, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, Committed | None]:
+        pending: list[Transient] = []
+
+        def answer() -> dict[TopicPartition, Committed | None] | None:
+            try:
+                return {p: self._broker.committed(group, p) for p in partitions}
+            except Transient as error:
+                pending.append(error)
+                return None
+
+        with self._broker.changed:
+            found = answer()
+            if found is None and self._pending_wait_s > 0:
+                found = self._broker.changed.wait_for(answer, self._pending_wait_s)
+            if found is None:
+                raise pending[-1]
+            return found
+
+    def beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        with self._broker.changed:
+            return {p: self._broker.log(p).start for p in partitions}
+
+    def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        with self._broker.changed:
+            return {p: self._broker.log(p).stable_end for p in partitions}
+
+    def offsets_at(
+        self, partitions: Collection[TopicPartition], time_us: int
+    ) -> dict[TopicPartition, int]:
+        with self._broker.changed:
+            return {p: self._broker.log(p).offset_at(time_us) for p in partitions}
+
+    def topics(self, names: Collection[str]) -> dict[str, TopicInfo | None]:
+        return {name: self._broker.info(name) for name in names}
+
+    def create_topic(
+        self, name: str, partitions: int, replication: int | None, config: Mapping[str, str]
+    ) -> None:
+        retention = int(config.get("retention.bytes", "-1"))
+        self._broker.create_topic(
+            name,
+            partitions,
+            append_time=config.get("message.timestamp.type") == "LogAppendTime",
+            compacted="compact" in config.get("cleanup.policy", "delete"),
+            max_message_bytes=int(config.get("max.message.bytes", MESSAGE_BYTES_DEFAULT)),
+            retention_bytes=retention if retention >= 0 else None,
+        )
+
+    def last_record(self, partition: TopicPartition) -> LogRecord | None:
+        return self._broker.last(partition)
+
+    def close(self) -> None: ...
+
+
+class MemoryPublisher:
+    """Appends at once: what was sent is there."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def send(self, record: OutRecord) -> None:
+        self._broker.append(record)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,145 @@
+"""Sends the records of files to topics: CloudEvents headers, partitions, pace.
+
+The invariant: one stream keeps one partition number in all topics, since the partition is
+murmur2 of the stream id and all topics have the same number of partitions. Without that a
+stream's sound and its pictures would meet in no lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from pipeline.connectors.files import FileRecord
+from pipeline.connectors.limits import check_size
+from pipeline.connectors.partitioner import partition_for
+from pipeline.errors import InvalidInput, MotetError, Problem, Refused
+from pipeline.slot.ports import OutRecord, Publisher, TopicInfo
+
+EVENT_TYPE = "motet.media.v1"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Published:
+    """What was sent; times are event times of the first and the last sample, in microseconds."""
+
+    records: int = 0
+    value_bytes: int = 0
+    streams: set[str] = field(default_factory=set)
+    topics: set[str] = field(default_factory=set)
+    first_us: int | None = None
+    last_us: int | None = None
+
+    def add(self, record: FileRecord) -> None:
+        self.records += 1
+        self.value_bytes += len(record.payload)
+        self.streams.add(record.stream)
+        self.topics.add(record.target.topic)
+        self.first_us = record.ts_us if self.first_us is None else min(self.first_us, record.ts_us)
+        self.last_us = record.end_us if self.last_us is None else max(self.last_us, record.end_us)
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "records": self.records,
+            "bytes": self.value_bytes,
+            "streams": len(self.streams),
+            "topics": sorted(self.topics),
+            "first": None if self.first_us is None else rfc3339(self.first_us),
+            "last": None if self.last_us is None else rfc3339(self.last_us),
+        }
+
+
+def rfc3339(time_us: int) -> str:
+    """``1970-01-01T00:00:00.000000Z``: always with microseconds, always UTC."""
+    moment = _EPOCH + timedelta(microseconds=time_us)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def headers(record: FileRecord) -> list[tuple[str, bytes]]:
+    """CloudEvents 1.0 in Kafka's binary mode (contract section 3)."""
+    found = [
+        ("content-type", record.content_type),
+        ("ce_specversion", "1.0"),
+        ("ce_id", f"{record.stream}/{record.ts_us}"),
+        ("ce_source", f"motet/publish/{quote(record.source)}"),
+        ("ce_type", EVENT_TYPE),
+        ("ce_time", rfc3339(record.ts_us)),
+        ("ce_sequence", f"{record.sequence:020d}"),
+    ]
+    if record.mediadur_us is not None:
+        found.append(("ce_mediadur", str(record.mediadur_us)))
+    if record.target.stream_header is not None:
+        found.append((record.target.stream_header, record.stream))
+    return [(name, value.encode()) for name, value in found]
+
+
+def default_start_us(now_us: int, total_us: int, ahead_us: int) -> int:
+    """Now, or as much earlier as keeps the last sample within ``ahead_us`` of now.
+
+    Published at once, an hour of sound that began now would reach an hour into the future,
+    and a pipeline refuses what lies further ahead than ``future_max``. A whole second.
+    """
+    start_us = min(now_us, now_us + ahead_us - total_us)
+    return max(0, start_us // 1_000_000 * 1_000_000)
+
+
+def usable(found: Mapping[str, TopicInfo | None], remedy: str) -> dict[str, TopicInfo]:
+    """The topics, all there and with one partition count; raises InvalidInput otherwise.
+
+    ``remedy`` is what to do about a topic that is missing: it is never created by accident.
+    """
+    missing = [name for name, info in found.items() if info is None]
+    if missing:
+        raise InvalidInput(*(Problem("topic", n, "it is not there", remedy) for n in missing))
+    there = {name: info for name, info in found.items() if info is not None}
+    counts = {name: info.partitions for name, info in there.items()}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        why = "the topics differ in their number of partitions, so a stream would fall apart"
+        raise InvalidInput(Problem("topics", shown, why, "create them with one count"))
+    return there
+
+
+def send(
+    publisher: Publisher,
+    records: Iterable[FileRecord],
+    topics: Mapping[str, TopicInfo],
+    until_due: Callable[[int], bool],
+    sent: Callable[[FileRecord], None],
+) -> Published:
+    """Sends until the records end or ``until_due`` says stop; returns once all are acknowledged.
+
+    ``until_due(due_us)`` waits until a record may be sent, and is True where the user wants
+    to stop. ``sent`` is told of each record, for progress. Raises MotetError where a file cannot
+    be read to its end or a record is larger than its topic takes (those before it are sent),
+    Transient where the log lost one.
+    """
+    published = Published()
+    try:
+        for record in records:
+            if until_due(record.due_us):
+                break
+            out = _out(record, topics[record.target.topic].partitions)
+            check_size(out, topics[record.target.topic].max_message_bytes)
+            publisher.send(out)
+            published.add(record)
+            sent(record)
+    except (InvalidInput, Refused) as error:
+        publisher.flush()
+        raise MotetError(f"{error} ({published.records} records were sent before it)") from error
+    publisher.flush()
+    return published
+
+
+def _out(record: FileRecord, partitions: int) -> OutRecord:
+    key = record.stream.encode()
+    return OutRecord(
+        topic=record.target.topic,
+        partition=partition_for(key, partitions),
+        key=key,
+        value=record.payload,
+        headers=headers(record),
+    )

@@ -1,0 +1,158 @@
+"""Fusion without training: F(X) = Σ wᵢ · P · n(fᵢ(X)), and concatenation (contract, Fusion).
+
+f are the vectors of the stages that gave one, n the normalising (n(0) = 0), P the identity where
+all stages have one length and no ``dim`` is given, else a fixed random projection. All sums are
+float64.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InvalidInput
+from pipeline.spec.models import FusionSpec
+from pipeline.spec.vector_lengths import unequal_lengths
+
+Vectors = Mapping[str, NDArray[np.floating]]
+Rows = NDArray[np.float64]
+
+# Rows of one product. A matrix product's kernel is chosen by its shape, so the shape is fixed:
+# then a window's bits do not depend on how many are fused with it.
+_TILE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """One window's fusion. ``vector`` is float64, shape (d,), None where no stage gave a vector.
+
+    ``weights`` are those in force, ``attribution`` each stage's share of the result (sum 1, or 0
+    where F = 0); both by stage, of the stages that were there. ``failure`` says why there is no
+    vector though some stage gave one.
+    """
+
+    vector: Rows | None
+    weights: dict[str, float] = field(default_factory=dict)
+    attribution: dict[str, float] = field(default_factory=dict)
+    failure: str | None = None
+
+
+def projection(stage: str, dim: int, length: int) -> Rows:
+    """P of a stage, shape (dim, length): the contract's fixed matrix, by the stage's name."""
+    rng = np.random.default_rng(zlib.crc32(stage.encode("utf-8")))
+    matrix: Rows = rng.standard_normal((dim, length)) / np.sqrt(dim)
+    return matrix
+
+
+class LinearRule:
+    """``weighted_sum`` and ``concat``: both are a sum of one term a stage.
+
+    A term is what a stage adds to F: wᵢ · P · n(fᵢ), or its block n(fᵢ) among zeros. Its share
+    ⟨termᵢ, F⟩ / ‖F‖² is its Shapley value in that sum.
+    """
+
+    def __init__(self, spec: FusionSpec, lengths: Mapping[str, int]) -> None:
+        self._weights = dict(spec.of)
+        self._total = math.fsum(self._weights.values())
+        self._lengths = {stage: lengths[stage] for stage in self._weights}
+        self._l2 = spec.normalize == "l2"
+        self._blocks: dict[str, slice] | None = None
+        self._projections: dict[str, Rows | None] = dict.fromkeys(self._weights)
+        if spec.rule == "concat":
+            ends = np.cumsum(list(self._lengths.values())).tolist()
+            self._blocks = {
+                stage: slice(end - self._lengths[stage], end)
+                for stage, end in zip(self._weights, ends, strict=True)
+            }
+            self.length = int(ends[-1])
+            return
+        unequal = unequal_lengths(spec, lengths)
+        if unequal is not None:
+            raise InvalidInput(unequal)
+        self.length = next(iter(self._lengths.values())) if spec.dim is None else spec.dim
+        if spec.dim is not None:
+            # transposed and contiguous: the right-hand side of a product with rows
+            self._projections = {
+                stage: np.ascontiguousarray(projection(stage, spec.dim, length).T)
+                for stage, length in self._lengths.items()
+            }
+
+    def fuse_many(self, windows: Sequence[Vectors]) -> list[Fused]:
+        """All windows that have the same stages are computed together."""
+        alike: dict[tuple[str, ...], list[int]] = {}
+        for index, vectors in enumerate(windows):
+            there = tuple(stage for stage in self._weights if stage in vectors)
+            alike.setdefault(there, []).append(index)
+        fused: list[Fused | None] = [None] * len(windows)
+        for there, indexes in alike.items():
+            results = self._fuse_alike(there, [windows[index] for index in indexes])
+            for index, result in zip(indexes, results, strict=True):
+                fused[index] = result
+        return [each for each in fused if each is not None]
+
+    def _fuse_alike(self, there: tuple[str, ...], windows: Sequence[Vectors]) -> list[Fused]:
+        if not there:
+            return [Fused(None) for _ in windows]
+        weights = self._weights_in_force(there)
+        total = np.zeros((len(windows), self.length))
+        terms: dict[str, Rows] = {}
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is told as a failure
+            for stage in there:
+                rows = np.stack([vectors[stage] for vectors in windows]).astype(np.float64)
+                terms[stage] = self._term(stage, rows, weights[stage])
+                total[:, self._block(stage)] += terms[stage]
+            squares = _dots(total, total)
+            whole = np.where(squares > 0, squares, 1.0)  # F = 0: all shares are 0
+            shares = [_dots(terms[each], total[:, self._block(each)]) / whole for each in there]
+        by_window = np.stack(shares, axis=1).tolist()
+        finite = np.isfinite(squares).tolist()
+        return [
+            Fused(vector, dict(weights), dict(zip(there, each, strict=True)))
+            if sound
+            else Fused(None, failure="the fused vector is not finite")
+            for vector, each, sound in zip(total, by_window, finite, strict=True)
+        ]
+
+    def _weights_in_force(self, there: tuple[str, ...]) -> dict[str, float]:
+        if self._blocks is not None:
+            return {stage: self._weights[stage] for stage in there}
+        if len(there) == len(self._weights):
+            return dict(self._weights)
+        factor = self._total / math.fsum(self._weights[stage] for stage in there)
+        return {stage: self._weights[stage] * factor for stage in there}
+
+    def _block(self, stage: str) -> slice:
+        return slice(None) if self._blocks is None else self._blocks[stage]
+
+    def _term(self, stage: str, rows: Rows, weight: float) -> Rows:
+        """The term of one stage for every window, shape (windows, length of its part of F)."""
+        if self._l2:
+            norms = np.sqrt(_dots(rows, rows))[:, None]
+            rows = rows / np.where(norms > 0, norms, 1.0)
+        matrix = self._projections[stage]
+        if matrix is not None:
+            rows = _product(rows, matrix)
+        return rows if self._blocks is not None else weight * rows
+
+
+def _dots(left: Rows, right: Rows) -> Rows:
+    """Row by row ⟨left, right⟩: each row is summed alone, in numpy's pairwise order."""
+    sums: Rows = np.ascontiguousarray(left * right).sum(axis=1)
+    return sums
+
+
+def _product(rows: Rows, matrix: Rows) -> Rows:
+    """``rows @ matrix`` in tiles of one size, the last filled up with zeros."""
+    out = np.empty((len(rows), matrix.shape[1]))
+    tile = np.zeros((_TILE, matrix.shape[0]))
+    for first in range(0, len(rows), _TILE):
+        count = min(_TILE, len(rows) - first)
+        tile[:count] = rows[first : first + count]
+        tile[count:] = 0.0
+        out[first : first + count] = (tile @ matrix)[:count]
+    return out

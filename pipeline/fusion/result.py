@@ -1,0 +1,60 @@
+"""The value of a result record: JSON bytes, the same for the same window (contract section 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.fusion.linear import Fused
+
+# Floats are Python's repr: the shortest digits that give the same float64 back. NaN has no JSON
+# and raises. Inner maps are sorted at every depth, so equal data is equal bytes.
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=False
+).encode
+
+
+def result_json(
+    *,
+    stream: str,
+    start_us: int,
+    end_us: int,
+    present: Iterable[str],
+    missing: Iterable[str],
+    coverage: Mapping[str, float],
+    fused: Fused,
+    text: Mapping[str, str],
+    data: Mapping[str, Any],
+    failed: Mapping[str, str],
+    model: str,
+    rev: int = 0,
+) -> bytes:
+    """UTF-8 JSON without spaces, keys in the contract's order, inner maps and names sorted.
+
+    ``coverage`` by audio input, ``text``, ``data`` and ``failed`` by stage. Raises ValueError for
+    NaN or infinity, which no checked output holds.
+    """
+    vector = None if fused.vector is None else np.asarray(fused.vector, np.float64).tolist()
+    parts = (
+        ("stream", stream),
+        ("window", None),
+        ("rev", rev),
+        ("present", sorted(present)),
+        ("missing", sorted(missing)),
+        ("coverage", dict(coverage)),
+        ("output", {"vector": vector}),
+        ("weights", fused.weights),
+        ("attribution", fused.attribution),
+        ("text", dict(text)),
+        ("data", dict(data)),
+        ("failed", dict(failed)),
+        ("model", model),
+    )
+    window = f'{{"start_us":{start_us},"end_us":{end_us}}}'
+    body = ",".join(
+        f'"{key}":{window if key == "window" else _ENCODE(value)}' for key, value in parts
+    )
+    return f"{{{body}}}".encode()

@@ -1,0 +1,212 @@
+"""The whole graph in one process, without Ray: ``motet run --local``.
+
+The same tasks as on a cluster; threads stand in for actors. They overlap where it pays:
+fetching and lanes, features (torch and codecs release the GIL), fusion, and commits.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from pipeline.batching.dispatch import Assignment
+from pipeline.clock import monotonic_us
+from pipeline.encoders.checking import check_pipeline
+from pipeline.encoders.running import EncodeTask
+from pipeline.lane import LaneCut
+from pipeline.slot.ports import Connector, TopicPartition
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.encode import encode_task
+from pipeline.tasks.fusion import FusionTask
+from pipeline.tasks.fusion_runner import FusionRunner
+from pipeline.tasks.ingest import IngestTask
+from pipeline.tasks.ingest_runner import IngestRunner
+from pipeline.tasks.options import RunOptions, RunSummary
+from pipeline.tasks.retry import Retry
+from pipeline.tasks.starting import Layout, SlotOwner, check_topics, fence_ids, stale_ids
+from pipeline.tasks.stopping import stop_on_signals
+from pipeline.tasks.totals import Totals
+
+DRAIN_S_MAX = 15.0
+
+
+class EncoderThreads:
+    """The stages' replicas as threads; each owns its encoder."""
+
+    def __init__(self, spec: PipelineSpec, lengths: Mapping[str, int]) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._tasks: dict[str, EncodeTask] = {}
+        self.replicas: dict[str, list[str]] = {}
+        for name, stage in spec.stages.items():
+            for number in range(stage.replicas_min):
+                replica = f"{name}-{number}"
+                self._tasks[replica] = encode_task(spec, name, device, lengths)
+                self._pools[replica] = ThreadPoolExecutor(1, replica)
+                self.replicas.setdefault(name, []).append(replica)
+
+    def run(self, assignment: Assignment, runner: IngestRunner) -> None:
+        """Runs a batch in its replica's thread and posts what came of it."""
+
+        def work() -> None:
+            try:
+                results = self._tasks[assignment.replica].run(assignment.jobs)
+            except Exception as error:
+                runner.post_lost(assignment.number, f"{type(error).__name__}: {error}")
+            else:
+                runner.post_batch(assignment.number, results)
+
+        self._pools[assignment.replica].submit(work)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass
+class Running:
+    """What a local run consists of while it runs."""
+
+    ingest: IngestRunner
+    fusion: FusionRunner
+    totals: Totals
+    threads: list[threading.Thread] = field(default_factory=list)
+    failure: BaseException | None = None
+    changed: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        for name, target in (("ingest", self.ingest.run), ("fusion", self.fusion.run)):
+            thread = threading.Thread(target=self._guard, args=(target,), name=name, daemon=True)
+            thread.start()
+            self.threads.append(thread)
+
+    def _guard(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except BaseException as error:
+            self.failure = self.failure or error
+            self.changed.set()
+
+    def stop(self) -> None:
+        self.ingest.stop()
+        self.fusion.stop()
+        for thread in self.threads:
+            thread.join(DRAIN_S_MAX)
+
+
+def run_local(
+    spec: PipelineSpec,
+    connector: Connector,
+    *,
+    until_end: bool = False,
+    stop: threading.Event | None = None,
+    on_start: Callable[[Totals], None] = lambda _totals: None,
+) -> tuple[Totals, float]:
+    """Runs a pipeline in this process until ``stop`` is set or, with ``until_end``, all is done.
+
+    Returns what was committed and the seconds that it took, start-up left out. Raises
+    MotetError (Fenced where another run took over).
+    """
+    stop = stop or threading.Event()
+    lengths = check_pipeline(spec)
+    control = connector.control()
+    layout = check_topics(spec, control)
+    ends = control.stable_ends(layout.partitions(spec)) if until_end else None
+    owners, cuts = take_slots(spec, connector, layout, Retry(stop))
+    encoders = EncoderThreads(spec, lengths)
+    began_us = monotonic_us()
+    running = _wire(spec, connector, owners, cuts, lengths, encoders, ends)
+    on_start(running.totals)
+    running.start()
+    try:
+        _wait(running, until_end, stop)
+    finally:
+        running.stop()
+        encoders.close()
+        for owner in owners.values():
+            owner.close()
+        control.close()
+    return running.totals, (monotonic_us() - began_us) / 1e6
+
+
+def take_slots(
+    spec: PipelineSpec, connector: Connector, layout: Layout, retry: Retry
+) -> tuple[dict[int, SlotOwner], dict[int, dict[int, LaneCut]]]:
+    """Every slot of the pipeline: all ids are fenced before any offset is read."""
+    run_id = uuid.uuid4().hex[:12]
+    control = connector.control()
+    try:
+        owners = {
+            slot: SlotOwner(layout.identity(spec, slot, run_id), connector, retry)
+            for slot in layout.slots(spec)
+        }
+        fence_ids(spec, connector, stale_ids(spec, layout, control))
+        for owner in owners.values():
+            retry.call(owner.fence)
+        cuts = {slot: retry.call(partial(owner.recover, spec)) for slot, owner in owners.items()}
+        return owners, cuts
+    finally:
+        control.close()
+
+
+def _wire(
+    spec: PipelineSpec,
+    connector: Connector,
+    owners: Mapping[int, SlotOwner],
+    cuts: Mapping[int, Mapping[int, LaneCut]],
+    lengths: Mapping[str, int],
+    encoders: EncoderThreads,
+    ends: Mapping[TopicPartition, int] | None,
+) -> Running:
+    task = IngestTask(spec, cuts, ends)
+    fusion_task = FusionTask(spec, lengths, owners)
+    fusion = FusionRunner(
+        fusion_task,
+        {slot: owner.committer for slot, owner in owners.items()},
+        lambda slot, numbers: ingest.post_committed(slot, numbers),
+        monotonic_us,
+    )
+    ingest: IngestRunner = IngestRunner(
+        task,
+        connector.source(),
+        lambda assignment: encoders.run(assignment, ingest),
+        fusion.deliver,
+        monotonic_us,
+    )
+    for stage, replicas in encoders.replicas.items():
+        task.set_replicas(stage, replicas)
+    return Running(ingest, fusion, fusion_task.totals)
+
+
+def _wait(running: Running, until_end: bool, stop: threading.Event) -> None:
+    """Until all is done, told to stop (what is in flight is finished), or something has failed."""
+    draining_until_us: int | None = None
+    while True:
+        running.changed.wait(0.02)
+        if running.failure is not None:
+            raise running.failure
+        if stop.is_set() and draining_until_us is None:
+            running.ingest.drain()
+            draining_until_us = monotonic_us() + int(DRAIN_S_MAX * 1e6)
+        ending = until_end or draining_until_us is not None
+        if ending and running.ingest.drained.is_set() and running.fusion.idle:
+            return
+        if draining_until_us is not None and monotonic_us() > draining_until_us:
+            return  # what is not committed is done again after the next start
+
+
+def run(spec: PipelineSpec, options: RunOptions) -> RunSummary:
+    """``motet run --local``; SIGTERM and Ctrl-C drain."""
+    from pipeline.connectors.kafka import KafkaConnector
+
+    connector = KafkaConnector(spec.kafka.bootstrap, spec.kafka.client)
+    with stop_on_signals() as stop:
+        totals, seconds = run_local(spec, connector, until_end=options.until_end, stop=stop)
+    return totals.summary(seconds)

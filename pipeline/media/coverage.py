@@ -1,0 +1,19 @@
+"""How much of a window its records cover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.record import MediaRecord
+
+
+def coverage(records: Iterable[MediaRecord], start_us: int, end_us: int) -> float:
+    """The share, 0.0 to 1.0, of ``[start_us, end_us)`` that lies in at least one record."""
+    covered_us, reached_us = 0, start_us
+    for ts_us, until_us in sorted((record.ts_us, record.end_us) for record in records):
+        begin_us = max(ts_us, reached_us)
+        until_us = min(until_us, end_us)
+        if begin_us < until_us:
+            covered_us += until_us - begin_us
+            reached_us = until_us
+    return covered_us / (end_us - start_us)

@@ -1,0 +1,100 @@
+"""The built-in encoders: what each takes and gives, and which class it is. Data only.
+
+``validate`` and ``plan`` need this without importing torch or librosa.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pipeline.spec.problems import nearest
+from pipeline.spec.units import Wrong
+
+AUDIO_RATE = 16_000  # Hz, `options.rate` of the audio encoders where it is not given
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A built-in encoder; ``implementation`` (``module:Class``) is None in versions without it.
+
+    Kinds are those of the encoder protocol: audio, image, video, text, vector, and data for
+    ``gives``. ``models`` names encoders with weights of their own (extra ``motet[models]``).
+    """
+
+    takes: tuple[str, ...]
+    gives: str
+    implementation: str | None = None
+    models: bool = False
+
+
+_FRAMES = ("image", "video")
+
+BUILTIN: dict[str, Builtin] = {
+    "log_mel": Builtin(("audio",), "vector", "pipeline.encoders.audio:LogMel"),
+    "mfcc": Builtin(("audio",), "vector", "pipeline.encoders.audio:Mfcc"),
+    "chroma": Builtin(("audio",), "vector"),
+    "spectral": Builtin(("audio",), "vector"),
+    "librosa_feature": Builtin(("audio",), "vector", "pipeline.encoders.audio:LibrosaFeature"),
+    "audio_clean": Builtin(("audio",), "audio"),
+    "voice_activity": Builtin(("audio",), "data"),
+    "audio_embedding": Builtin(("audio",), "vector", models=True),
+    "speech_to_text": Builtin(("audio",), "text", models=True),
+    "spectrogram_image": Builtin(("audio",), "image"),
+    "color_histogram": Builtin(_FRAMES, "vector", "pipeline.encoders.image:ColorHistogram"),
+    "image_embedding": Builtin(_FRAMES, "vector", models=True),
+    "image_labels": Builtin(_FRAMES, "data", models=True),
+    "image_to_text": Builtin(_FRAMES, "text", models=True),
+    "faces": Builtin(_FRAMES, "data", models=True),
+    "hash_text": Builtin(("text",), "vector", "pipeline.encoders.text:HashText"),
+    "text_clean": Builtin(("text",), "text"),
+    "text_embedding": Builtin(("text",), "vector", models=True),
+    "text_image": Builtin(("text",), "image"),
+    "text_to_text": Builtin(("text",), "text", models=True),
+    "text_to_speech": Builtin(("text",), "audio", models=True),
+}
+AVAILABLE = tuple(name for name, builtin in BUILTIN.items() if builtin.implementation)
+
+RULES = ("weighted_sum", "concat")
+RULES_WITH_HEAD = ("gated", "attention", "late")
+
+_DOTTED = "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*"
+CLASS_PATTERN = f"{_DOTTED}:{_DOTTED}"
+
+
+def is_class_path(text: str) -> bool:
+    """Whether a text is ``package.module:Class``; nothing is imported."""
+    return re.fullmatch(CLASS_PATTERN, text) is not None
+
+
+def check_encoder(encoder: str) -> None:
+    """Raises Wrong unless it is a built-in of this version or ``package.module:Class``."""
+    if is_class_path(encoder) or encoder in AVAILABLE:
+        return
+    listed = f"this version has {', '.join(AVAILABLE)}, or name a class as package.module:Class"
+    if encoder in BUILTIN:
+        raise Wrong("is not in this version", listed)
+    if ":" in encoder or "." in encoder:
+        raise Wrong("is not package.module:Class", "write it as my_encoders:Loudness")
+    meant = nearest(encoder, BUILTIN)
+    raise Wrong("is no encoder", f"did you mean '{meant}'?" if meant else listed)
+
+
+def check_rule(rule: str) -> None:
+    """Raises Wrong unless it is a fusion rule of this version or ``package.module:Class``."""
+    if is_class_path(rule) or rule in RULES:
+        return
+    listed = f"take one of {', '.join(RULES)}, or name a class as package.module:Class"
+    if rule in RULES_WITH_HEAD:
+        raise Wrong("is not in this version (it needs a trained head)", listed)
+    meant = nearest(rule, RULES)
+    raise Wrong("is no fusion rule", f"did you mean '{meant}'?" if meant else listed)
+
+
+def implementation(encoder: str) -> str:
+    """``module:Class`` of an encoder that ``check_encoder`` took."""
+    builtin = BUILTIN.get(encoder)
+    if builtin is None:
+        return encoder
+    assert builtin.implementation is not None, f"{encoder} is not in this version"
+    return builtin.implementation

@@ -1,0 +1,163 @@
+"""The fusion half of slots: outputs joined to windows, fused, and committed at cuts.
+
+It is told messages and commits, and asked which transactions are due; the host runs them
+(``pipeline.slot.committer``), slots of one owner side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.fusion.rules import Fuser
+from pipeline.slot.ledger import Batch, Entry, Ledger
+from pipeline.slot.ports import OutRecord
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.letters import LetterBox
+from pipeline.tasks.messages import Counts, Message, Opened, Produced, Settled
+from pipeline.tasks.results import ResultWriter
+from pipeline.tasks.totals import Totals
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A window that waits for its stages."""
+
+    opened: Opened
+    entry: Entry
+    ledger: Ledger
+    outputs: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    letters: list[OutRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Slot:
+    ledger: Ledger = field(default_factory=Ledger)
+    pending: dict[tuple[int, int], _Pending] = field(default_factory=dict)
+    counts: dict[tuple[int, int], Counts] = field(default_factory=dict)  # by lane and cut number
+    committing: Batch | None = None
+    last_commit_us: int = 0
+
+
+class FusionTask:
+    """All slots of one fusion owner.
+
+    Invariants: a window is fused when each of its stages is settled, once; what a transaction
+    holds is a contiguous prefix of each lane up to a complete cut (``Ledger``); counts are
+    added where their cut is committed, so that a recovery counts nothing twice.
+    """
+
+    def __init__(
+        self, spec: PipelineSpec, lengths: Mapping[str, int], slots: Iterable[int]
+    ) -> None:
+        """``lengths``: of the vectors of the stages that give one."""
+        self._spec = spec
+        self._fuser = Fuser(spec.fusion, lengths, spec.folder)
+        self._writer = ResultWriter(spec)
+        self._letters = LetterBox(
+            spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes
+        )
+        self._slots = {slot: _Slot() for slot in slots}
+        self._vector_stages = frozenset(lengths)
+        self.totals = Totals()
+
+    def on_messages(self, slot: int, messages: Sequence[Message]) -> None:
+        """Takes what the slot's ingest half sent, in order."""
+        state = self._slots[slot]
+        ready: list[_Pending] = []
+        for message in messages:
+            if isinstance(message, Settled):
+                self._settled(state, message, ready)
+            elif isinstance(message, Opened):
+                entry = state.ledger.add(message.lane)
+                state.pending[message.lane, message.window] = _Pending(message, entry, state.ledger)
+            elif isinstance(message, Produced):
+                state.ledger.add(message.lane, [message.record])
+            else:
+                state.ledger.cut(message.lane, message.cut)
+                state.counts[message.lane, message.cut.number] = message.counts
+        if ready:
+            self._fuse(ready)
+
+    def due(self, now_us: int) -> dict[int, Batch]:
+        """The transactions to run now; each slot has at most one at a time."""
+        batches = {}
+        for slot, state in self._slots.items():
+            if state.committing is not None:
+                continue
+            if now_us - state.last_commit_us < self._spec.commit_interval_us:
+                continue
+            batch = state.ledger.take()
+            if batch is not None:
+                state.committing = batch
+                state.last_commit_us = now_us
+                batches[slot] = batch
+        return batches
+
+    def next_due_us(self) -> int | None:
+        """When ``due`` may have something; None where nothing is waiting."""
+        times = [
+            state.last_commit_us + self._spec.commit_interval_us
+            for state in self._slots.values()
+            if state.committing is None and state.ledger.touched
+        ]
+        return min(times, default=None)
+
+    def on_committed(self, slot: int) -> dict[int, int]:
+        """The slot's transaction took place; returns by lane the cut that is committed now."""
+        state = self._slots[slot]
+        batch = state.committing
+        assert batch is not None
+        state.committing = None
+        numbers = {lane: cut.number for lane, cut in batch.cuts.items()}
+        for key in [k for k in state.counts if k[0] in numbers and k[1] <= numbers[k[0]]]:
+            self.totals.add_counts(state.counts.pop(key))
+        outputs = self._spec.outputs
+        self.totals.windows += sum(r.topic == outputs.results for r in batch.records)
+        self.totals.dead_letter += sum(r.topic == outputs.dead_letter for r in batch.records)
+        return numbers
+
+    def committing(self, slot: int) -> bool:
+        return self._slots[slot].committing is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was delivered is committed."""
+        return all(s.committing is None and s.ledger.empty for s in self._slots.values())
+
+    # -- how ------------------------------------------------------------------------------
+
+    def _settled(self, state: _Slot, message: Settled, ready: list[_Pending]) -> None:
+        key = (message.lane, message.window)
+        pending = state.pending[key]
+        opened = pending.opened
+        if message.failure is None:
+            pending.outputs[message.stage] = message.output
+        else:
+            pending.failed[message.stage] = message.failure
+            pending.letters.append(
+                self._letters.failed(
+                    message.lane,
+                    opened.stream,
+                    (opened.start_us, opened.end_us),
+                    message.stage,
+                    message.failure,
+                    message.records,
+                )
+            )
+        pending.letters += message.dead_letters
+        if len(pending.outputs) + len(pending.failed) == len(opened.stages):
+            del state.pending[key]
+            ready.append(pending)
+
+    def _fuse(self, ready: Sequence[_Pending]) -> None:
+        """Fuses windows together; what comes out for one does not depend on the others."""
+        vectors = [
+            {name: out for name, out in window.outputs.items() if name in self._vector_stages}
+            for window in ready
+        ]
+        for window, fused in zip(ready, self._fuser.fuse_many(vectors), strict=True):
+            result = self._writer.write(window.opened, window.outputs, window.failed, fused)
+            window.ledger.complete(window.entry, [result, *window.letters])

@@ -1,0 +1,117 @@
+"""Runs a fusion task: one thread joins and fuses, and each slot commits in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from pipeline.slot.committer import Committer
+from pipeline.slot.ledger import Batch
+from pipeline.tasks.fusion import FusionTask
+from pipeline.tasks.messages import Message
+
+OWNER_CHECK_US = 5_000_000  # how often an idle owner asks whether another took over
+WAIT_S = 0.05
+
+Acknowledge = Callable[[int, Mapping[int, int]], None]
+
+
+class FusionRunner:
+    """The loop of one fusion owner, until it is stopped or a commit raises.
+
+    Slots commit side by side. ``acknowledge(slot, numbers)`` tells the ingest half what is
+    committed. What a commit raises (Fenced above all) ends the loop and comes out of ``run``.
+    """
+
+    def __init__(
+        self,
+        task: FusionTask,
+        committers: Mapping[int, Committer],
+        acknowledge: Acknowledge,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._task = task
+        self._committers = committers
+        self._acknowledge = acknowledge
+        self._now_us = now_us
+        self._inbox: queue.SimpleQueue[tuple[int, list[Message]] | Future[int]] = (
+            queue.SimpleQueue()
+        )
+        # One thread a slot: a committer is never asked by two at once.
+        self._pools = {slot: ThreadPoolExecutor(1, f"commit-{slot}") for slot in committers}
+        self._stop = threading.Event()
+        self._active_us = dict.fromkeys(committers, now_us())
+        self._checking: set[Future[int]] = set()
+        self._delivered = 0
+        self._taken = 0
+
+    def deliver(self, slot: int, messages: list[Message]) -> None:
+        """From any one thread a slot: messages in order."""
+        self._delivered += 1
+        self._inbox.put((slot, messages))
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was delivered is committed."""
+        return self._taken == self._delivered and self._task.idle
+
+    def run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._step()
+        finally:
+            for pool in self._pools.values():
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _step(self) -> None:
+        now_us = self._now_us()
+        due_us = self._task.next_due_us()
+        wait_s = WAIT_S if due_us is None else min(max(due_us - now_us, 0) / 1e6, WAIT_S)
+        try:
+            item = self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait()
+            self._take(item)
+            while True:
+                self._take(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        now_us = self._now_us()
+        for slot, batch in self._task.due(now_us).items():
+            self._active_us[slot] = now_us
+            self._submit(slot, partial(self._commit, slot, batch))
+        self._check_idle(now_us)
+
+    def _take(self, item: tuple[int, list[Message]] | Future[int]) -> None:
+        if isinstance(item, Future):
+            slot = item.result()  # raises here what the commit raised
+            if item in self._checking:
+                self._checking.discard(item)
+            else:
+                self._acknowledge(slot, self._task.on_committed(slot))
+        else:
+            self._task.on_messages(*item)
+            self._taken += 1
+
+    def _submit(self, slot: int, work: Callable[[], int]) -> Future[int]:
+        future = self._pools[slot].submit(work)
+        future.add_done_callback(self._inbox.put)
+        return future
+
+    def _commit(self, slot: int, batch: Batch) -> int:
+        self._committers[slot].commit(batch.cuts, batch.records)
+        return slot
+
+    def _check_idle(self, now_us: int) -> None:
+        for slot, active_us in self._active_us.items():
+            if now_us - active_us >= OWNER_CHECK_US and not self._task.committing(slot):
+                self._active_us[slot] = now_us
+                self._checking.add(self._submit(slot, partial(self._check, slot)))
+
+    def _check(self, slot: int) -> int:
+        self._committers[slot].check_owner()
+        return slot

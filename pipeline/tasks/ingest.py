@@ -1,0 +1,347 @@
+"""The ingest half of slots: fetched records in, windows to encode and messages to fuse out.
+
+It is told fetches, stable ends, encoded batches, commits and the time, and asked what to do:
+a host (``pipeline.local``, ``actors.ingest``, tests/sim) does it. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.batching.batch import JobResult
+from pipeline.batching.dispatch import Assignment, Dispatcher, StageDone, StageRule
+from pipeline.lane import Applied, ClosedWindow, LaneCut, LaneRecord, Waiting
+from pipeline.media.reading import Reader, rules_of
+from pipeline.record import MediaRecord, UnsoundRecord
+from pipeline.slot.budget import WINDOW_BYTES, Budget
+from pipeline.slot.dead_letter_rate import DeadLetterRate
+from pipeline.slot.ports import Fetch, LogRecord, OutRecord, TopicPartition
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.jobs import JobMaker
+from pipeline.tasks.lane_feed import LaneFeed
+from pipeline.tasks.letters import LetterBox
+from pipeline.tasks.messages import Counts, Cut, Message, Opened, Produced, Settled
+
+STEPS_MAX = 512  # records that a lane applies before the others have their turn
+
+Window = tuple[int, int]  # lane, number of the window in its lane
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts of one lane since its last cut."""
+
+    records: dict[str, int] = field(default_factory=dict)
+    record_bytes: dict[str, int] = field(default_factory=dict)
+    late: int = 0
+    forced: int = 0
+    fates: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def fate(self, input: str, fate: str, count: int) -> None:
+        if count:
+            self.fates[input, fate] = self.fates.get((input, fate), 0) + count
+
+    def counts(self) -> Counts:
+        return Counts(self.records, self.record_bytes, self.late, self.forced, self.fates)
+
+
+@dataclass(slots=True)
+class _LaneState:
+    slot: int
+    feed: LaneFeed
+    tally: _Tally = field(default_factory=_Tally)
+    windows: int = 0
+
+
+class IngestTask:
+    """All slots of one ingest owner.
+
+    Invariants: what a lane closes, finds late or finds unsound goes into its messages in lane
+    order, and a cut only behind all of it; no record is applied while its slot's budget is
+    over its limit; every window gets each of its stages settled exactly once.
+    """
+
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        cuts: Mapping[int, Mapping[int, LaneCut]],
+        ends: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
+        """``cuts``: slot -> lane -> the recovered cut. ``ends``: stop there (``--until-end``)."""
+        self._spec = spec
+        self._inputs = {entry.topic: name for name, entry in spec.inputs.items()}
+        self._topics = {name: entry.topic for name, entry in spec.inputs.items()}
+        self._reader = Reader(rules_of(spec))
+        self._jobs = JobMaker(spec)
+        self._letters = LetterBox(
+            spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes
+        )
+        self._rates = {
+            name: DeadLetterRate(name, spec.limits.dead_letter_rate) for name in spec.inputs
+        }
+        lane_spec = spec.lane_spec()
+        self._ends = ends
+        self._lanes: dict[int, _LaneState] = {}
+        for slot, lanes in cuts.items():
+            for lane, cut in lanes.items():
+                feed = LaneFeed(lane_spec, cut, self._lane_ends(lane))
+                self._lanes[lane] = _LaneState(slot, feed)
+        self._budgets = {slot: Budget(spec.limits.in_flight_bytes) for slot in cuts}
+        self._dispatcher = Dispatcher(
+            [
+                StageRule(
+                    stage.name,
+                    tuple(name for name in stage.of if name in spec.stages),
+                    stage.batch_max,
+                    stage.timeout_us,
+                )
+                for stage in (spec.stages[name] for name in spec.stage_order())
+            ]
+        )
+        self._open: dict[Window, ClosedWindow] = {}
+        self._unsettled: dict[Window, int] = {}
+        self._deliveries: dict[int, list[Message]] = {slot: [] for slot in cuts}
+        self._paused: set[TopicPartition] = set()
+
+    # -- asked ----------------------------------------------------------------------------
+
+    def assignment(self) -> dict[TopicPartition, int]:
+        """Where each partition is read from at the start."""
+        return {
+            TopicPartition(self._topics[name], lane): state.feed.lane.positions[name]
+            for lane, state in self._lanes.items()
+            for name in state.feed.names
+        }
+
+    def ends_wanted(self, now_us: int) -> list[TopicPartition]:
+        """Partitions whose stable ends a lane needs to go on; told back by ``on_ends``."""
+        return [
+            TopicPartition(self._topics[name], lane)
+            for lane, state in self._lanes.items()
+            for name in state.feed.asks(now_us)
+        ]
+
+    def take_pauses(self) -> tuple[set[TopicPartition], set[TopicPartition]]:
+        """What to pause and what to resume since the last call."""
+        wanted = {
+            TopicPartition(self._topics[name], lane)
+            for lane, state in self._lanes.items()
+            for name in state.feed.ahead()
+        }
+        pause, resume = wanted - self._paused, self._paused - wanted
+        self._paused = wanted
+        return pause, resume
+
+    def take_assignments(self) -> list[Assignment]:
+        return self._dispatcher.assign()
+
+    def take_deliveries(self) -> dict[int, list[Message]]:
+        """By slot, the messages for its fusion half, in order."""
+        taken = {slot: messages for slot, messages in self._deliveries.items() if messages}
+        for slot in taken:
+            self._deliveries[slot] = []
+        return taken
+
+    @property
+    def finished(self) -> bool:
+        """With ``ends``: whether everything up to them was closed, encoded and handed over."""
+        return (
+            all(s.feed.finished and not s.feed.changed for s in self._lanes.values())
+            and not self._unsettled
+            and not any(self._deliveries.values())
+        )
+
+    @property
+    def replaying(self) -> bool:
+        return any(state.feed.lane.replaying for state in self._lanes.values())
+
+    @property
+    def in_flight_bytes(self) -> dict[int, int]:
+        return {slot: budget.in_flight_bytes for slot, budget in self._budgets.items()}
+
+    @property
+    def lanes(self) -> dict[int, LaneFeed]:
+        return {lane: state.feed for lane, state in self._lanes.items()}
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return self._dispatcher
+
+    # -- told -----------------------------------------------------------------------------
+
+    def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
+        self._dispatcher.set_replicas(stage, replicas)
+
+    def on_fetches(self, fetches: Iterable[Fetch], now_us: int) -> None:
+        """Reads what was fetched; lanes apply it in ``pump``."""
+        for fetch in fetches:
+            name = self._inputs[fetch.topic]
+            read = self._reader.read
+            records = [_lane_record(name, raw, read(name, raw)) for raw in fetch.records]
+            self._lanes[fetch.partition].feed.add(name, records, fetch.position)
+
+    def on_ends(self, ends: Mapping[TopicPartition, int], now_us: int) -> None:
+        for partition, end in ends.items():
+            state = self._lanes[partition.partition]
+            state.feed.merge.ends(self._inputs[partition.topic], end, now_us)
+
+    def on_batch(self, number: int, results: Sequence[JobResult], now_us: int) -> None:
+        self._dispatcher.done(number, results)
+        self._take_done(now_us)
+
+    def on_batch_lost(self, number: int, cause: str, now_us: int) -> None:
+        self._dispatcher.lost(number, cause)
+        self._take_done(now_us)
+
+    def on_committed(self, slot: int, numbers: Mapping[int, int]) -> None:
+        """By lane, the number of the newest cut of the slot that is committed."""
+        for lane, number in numbers.items():
+            self._budgets[slot].committed(lane, number)
+
+    def pump(self, now_us: int) -> bool:
+        """Applies what can be applied; whether there is more to do at once."""
+        more = False
+        for lane, state in self._lanes.items():
+            more |= self._pump_lane(lane, state, now_us)
+        self._dispatcher.expire(now_us)
+        self._take_done(now_us)
+        for lane, state in self._lanes.items():
+            if state.feed.changed:
+                self._cut(lane, state)
+        return more
+
+    # -- how ------------------------------------------------------------------------------
+
+    def _lane_ends(self, lane: int) -> dict[str, int] | None:
+        if self._ends is None:
+            return None
+        return {
+            name: self._ends[TopicPartition(topic, lane)] for name, topic in self._topics.items()
+        }
+
+    def _pump_lane(self, lane: int, state: _LaneState, now_us: int) -> bool:
+        feed, budget = state.feed, self._budgets[state.slot]
+        for _ in range(STEPS_MAX):
+            if not budget.admits:
+                return False
+            step = feed.step(now_us)
+            if step is None or isinstance(step, Waiting):
+                break
+            self._applied(lane, state, *step, now_us)
+        else:
+            return True
+        feed.pass_gaps()
+        ends = self._lane_ends(lane)
+        if ends is not None:
+            self._close(lane, state, feed.finish(ends) or [], now_us)
+        else:
+            self._close(lane, state, feed.silence(now_us), now_us)
+        return False
+
+    def _applied(
+        self, lane: int, state: _LaneState, record: LaneRecord, applied: Applied, now_us: int
+    ) -> None:
+        tally, name, body = state.tally, record.input, record.body
+        tally.records[name] = tally.records.get(name, 0) + 1
+        tally.record_bytes[name] = tally.record_bytes.get(name, 0) + record.size_bytes
+        unsound = isinstance(body, UnsoundRecord)
+        self._rates[name].count(now_us, 1, unsound)
+        if unsound:
+            tally.fate(name, "dead_letter", 1)
+            self._produce(lane, state, self._letters.unsound(body))
+            return
+        tally.forced += applied.forced
+        tally.fate(name, "fused", applied.fused)
+        if applied.late:
+            tally.late += 1
+            tally.fate(name, "late", len(applied.late))
+            letter = self._letters.late(body.log, applied.late, applied.clock_us)
+            self._produce(lane, state, letter)
+        if applied.closed:
+            self._close(lane, state, applied.closed, now_us)
+
+    def _produce(self, lane: int, state: _LaneState, record: OutRecord) -> None:
+        self._budgets[state.slot].take(lane, len(record.value) + WINDOW_BYTES)
+        self._deliveries[state.slot].append(Produced(lane, record))
+
+    def _close(
+        self, lane: int, state: _LaneState, closed: Sequence[ClosedWindow], now_us: int
+    ) -> None:
+        for window in closed:
+            state.windows += 1
+            key = (lane, state.windows)
+            made = self._jobs.make(window)
+            self._budgets[state.slot].take(lane, made.size_bytes + WINDOW_BYTES)
+            self._open[key] = window
+            self._unsettled[key] = len(made.jobs)
+            self._deliveries[state.slot].append(
+                Opened(
+                    lane,
+                    state.windows,
+                    window.stream,
+                    window.start_us,
+                    window.end_us,
+                    window.present,
+                    made.missing,
+                    made.coverage,
+                    tuple(made.jobs),
+                )
+            )
+            self._dispatcher.submit(key, made.jobs, now_us)
+
+    def _take_done(self, now_us: int) -> None:
+        for done in self._dispatcher.take_done():
+            key: Window = done.window  # type: ignore[assignment]
+            lane, number = key
+            window = self._open[key]
+            state = self._lanes[lane]
+            message = Settled(
+                lane,
+                number,
+                done.stage,
+                done.result.output,
+                done.result.failure,
+                self._jobs.read_by(done.stage, window) if done.result.failure else (),
+                self._undecodable(state, window, done, now_us),
+            )
+            self._deliveries[state.slot].append(message)
+            self._unsettled[key] -= 1
+            if not self._unsettled[key]:
+                del self._unsettled[key], self._open[key]
+
+    def _undecodable(
+        self, state: _LaneState, window: ClosedWindow, done: StageDone, now_us: int
+    ) -> tuple[OutRecord, ...]:
+        if not done.result.undecodable:
+            return ()
+        letters = []
+        for record, error in self._jobs.to_letter(done.stage, window, done.result.undecodable):
+            self._rates[record.input].count(now_us, 0, 1)
+            state.tally.fate(record.input, "dead_letter", 1)
+            state.feed.changed = True  # counts are committed with a cut
+            letters.append(self._letters.undecodable(record.log, done.stage, error))
+        return tuple(letters)
+
+    def _cut(self, lane: int, state: _LaneState) -> None:
+        cut = state.feed.lane.cut()
+        state.feed.changed = False
+        self._budgets[state.slot].cut(lane, cut.number)
+        self._deliveries[state.slot].append(Cut(lane, cut, state.tally.counts()))
+        state.tally = _Tally()
+
+
+def _lane_record(name: str, raw: LogRecord, read: MediaRecord | UnsoundRecord) -> LaneRecord:
+    if isinstance(read, UnsoundRecord):
+        size = len(raw.value or b"")
+        return LaneRecord(name, raw.offset, raw.timestamp_us, None, size_bytes=size, body=read)
+    return LaneRecord(
+        name,
+        raw.offset,
+        raw.timestamp_us,
+        read.stream,
+        read.ts_us,
+        read.end_us,
+        len(read.payload),
+        read,
+    )

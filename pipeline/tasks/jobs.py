@@ -1,0 +1,117 @@
+"""From a closed window to the jobs of its stages (contract section 2: when a stage runs)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.batching.batch import RecordId, StageJob
+from pipeline.lane import ClosedWindow
+from pipeline.media.coverage import coverage
+from pipeline.record import MediaRecord
+from pipeline.spec import PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The jobs of one window by stage, in topological order, and what its result says of it."""
+
+    jobs: dict[str, StageJob]
+    missing: tuple[str, ...]
+    coverage: dict[str, float]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    name: str
+    direct: tuple[str, ...]  # inputs that it reads itself
+    reach: frozenset[str]  # inputs that it reads, directly or through stages
+    before_us: int
+    after_us: int
+
+
+class JobMaker:
+    """Makes jobs for one pipeline.
+
+    Invariant: a stage runs for a window exactly where an input that it reads, directly or
+    through stages, is present in it; it gets the records that overlap the window and its own
+    context, and no others.
+    """
+
+    def __init__(self, spec: PipelineSpec) -> None:
+        self._stages: dict[str, _Stage] = {}
+        for name in spec.stage_order():
+            stage = spec.stages[name]
+            direct = tuple(source for source in stage.of if source in spec.inputs)
+            before, after = spec.stage_context(name)
+            reach = frozenset(spec.inputs_of(name))
+            self._stages[name] = _Stage(name, direct, reach, before, after)
+        self._first_reader = {name: spec.readers_of(name)[0] for name in spec.inputs}
+        self._inputs = sorted(spec.inputs)
+        self._audio = [n for n in self._inputs if spec.inputs[n].media.kind == "audio"]
+        self._hop_us = spec.windows.hop_us
+
+    def make(self, window: ClosedWindow) -> Made:
+        jobs = {}
+        present = window.present
+        for stage in self._stages.values():
+            if not stage.reach.isdisjoint(present):
+                job = StageJob(window.stream, window.start_us, window.end_us)
+                job.records = self._records(stage, window)
+                jobs[stage.name] = job
+        missing = tuple(name for name in self._inputs if name not in present)
+        covered = {n: self._coverage(window, n) for n in self._audio if n in present}
+        size = sum(r.size_bytes for records in window.content.values() for r in records)
+        return Made(jobs, missing, covered, size)
+
+    def read_by(self, stage: str, window: ClosedWindow) -> tuple[RecordId, ...]:
+        """What a stage that failed had read in the window, directly or through stages."""
+        low, high = window.start_us, window.end_us
+        return tuple(
+            _record_id(record.body)
+            for name in sorted(self._stages[stage].reach)
+            for record in window.content.get(name, ())
+            if record.end_us > low and record.ts_us < high
+        )
+
+    def to_letter(
+        self, stage: str, window: ClosedWindow, undecodable: Iterable[tuple[RecordId, str]]
+    ) -> list[tuple[MediaRecord, str]]:
+        """Which of the records that a stage could not decode are dead-lettered here.
+
+        Each once over all windows and stages: with the last window that it overlaps, by the
+        first stage in the file's order that reads it.
+        """
+        bodies = {
+            _record_id(record.body): record.body
+            for records in window.content.values()
+            for record in records
+        }
+        letters = []
+        for record_id, error in undecodable:
+            body: MediaRecord = bodies[record_id]
+            last_start_us = (body.end_us - 1) // self._hop_us * self._hop_us
+            if window.start_us == last_start_us and self._first_reader[body.input] == stage:
+                letters.append((body, error))
+        return letters
+
+    def _records(self, stage: _Stage, window: ClosedWindow) -> list[MediaRecord]:
+        low = window.start_us - stage.before_us
+        high = window.end_us + stage.after_us
+        return [
+            record.body
+            for name in stage.direct
+            for record in window.content.get(name, ())
+            if record.end_us > low and record.ts_us < high
+        ]
+
+    @staticmethod
+    def _coverage(window: ClosedWindow, name: str) -> float:
+        low, high = window.start_us, window.end_us
+        fused = (r.body for r in window.content[name] if r.end_us > low and r.ts_us < high)
+        return coverage(fused, low, high)
+
+
+def _record_id(record: MediaRecord) -> RecordId:
+    return record.log.topic, record.log.partition, record.log.offset

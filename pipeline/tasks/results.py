@@ -1,0 +1,69 @@
+"""The result record of a fused window (contract section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from pipeline.fusion.linear import Fused
+from pipeline.fusion.result import result_json
+from pipeline.slot.ports import OutRecord
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.messages import Opened
+
+RESULT_TYPE = b"motet.result.v1"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@lru_cache(maxsize=4096)
+def rfc3339(time_us: int) -> bytes:
+    """RFC 3339, UTC, with as many digits as the time has (milliseconds at least)."""
+    time = _EPOCH + timedelta(microseconds=time_us)
+    digits = "milliseconds" if time_us % 1000 == 0 else "microseconds"
+    return time.isoformat(timespec=digits).replace("+00:00", "Z").encode()
+
+
+class ResultWriter:
+    """Writes results of one pipeline; the same window gives the same bytes."""
+
+    def __init__(self, spec: PipelineSpec) -> None:
+        self._topic = spec.outputs.results
+        self._model = f"{spec.name}@sha256:{spec.model_hash()}"
+        self._headers = (
+            ("content-type", b"application/json"),
+            ("ce_specversion", b"1.0"),
+            ("ce_type", RESULT_TYPE),
+            ("ce_source", f"motet/{spec.name}".encode()),
+        )
+
+    def write(
+        self,
+        window: Opened,
+        outputs: Mapping[str, Any],
+        failed: Mapping[str, str],
+        fused: Fused,
+    ) -> OutRecord:
+        """``outputs`` by stage: strings become ``text``, dicts ``data``; vectors are fused."""
+        if fused.failure is not None:
+            failed = {**failed, "fusion": fused.failure}
+        value = result_json(
+            stream=window.stream,
+            start_us=window.start_us,
+            end_us=window.end_us,
+            present=window.present,
+            missing=window.missing,
+            coverage=window.coverage,
+            fused=fused,
+            text={name: out for name, out in outputs.items() if isinstance(out, str)},
+            data={name: out for name, out in outputs.items() if isinstance(out, dict)},
+            failed=failed,
+            model=self._model,
+        )
+        headers = (
+            *self._headers,
+            ("ce_id", f"{window.stream}/{window.start_us}".encode()),
+            ("ce_time", rfc3339(window.end_us)),
+        )
+        return OutRecord(self._topic, window.lane, window.stream.encode(), value, headers)

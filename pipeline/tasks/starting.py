@@ -1,0 +1,169 @@
+"""How a pipeline takes its slots, in every host: check the topics, fence, recover, claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import InvalidInput, Problem
+from pipeline.lane import LaneCut
+from pipeline.slot.committer import Committer, SlotIdentity
+from pipeline.slot.ports import Connector, Control, Sink, TopicInfo, TopicPartition
+from pipeline.slot.recovery import committed_slots, recover
+from pipeline.spec import PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the topics say: how many lanes there are, and which topics these are."""
+
+    lanes: int
+    topic_ids: Mapping[str, str]
+
+    def identity(self, spec: PipelineSpec, slot: int, owner: str) -> SlotIdentity:
+        """Lanes map to slots statically: ``p % slots``."""
+        return SlotIdentity(
+            pipeline=spec.name,
+            slot=slot,
+            slots=spec.slots,
+            owner=owner,
+            rules=spec.decision_hash(),
+            topics={name: entry.topic for name, entry in spec.inputs.items()},
+            topic_ids=self.topic_ids,
+            lanes=tuple(range(slot, self.lanes, spec.slots)),
+        )
+
+    def slots(self, spec: PipelineSpec) -> list[int]:
+        """Slots that own a lane."""
+        return [slot for slot in range(spec.slots) if slot < self.lanes]
+
+    def partitions(self, spec: PipelineSpec) -> list[TopicPartition]:
+        return [
+            TopicPartition(entry.topic, lane)
+            for entry in spec.inputs.values()
+            for lane in range(self.lanes)
+        ]
+
+
+def check_topics(spec: PipelineSpec, control: Control) -> Layout:
+    """Every topic that the file names is there and fits; all that does not in one InvalidInput."""
+    inputs = {f"inputs.{name}.topic": entry.topic for name, entry in spec.inputs.items()}
+    outputs = {
+        "outputs.results": spec.outputs.results,
+        "outputs.late": spec.outputs.late,
+        "outputs.dead_letter": spec.outputs.dead_letter,
+    }
+    outputs |= {f"stages.{s.name}.out": s.out for s in spec.stages.values() if s.out}
+    infos = control.topics([*inputs.values(), *outputs.values()])
+    problems = [
+        Problem(key, topic, "there is no such topic", "make it with `motet topics create FILE`")
+        for key, topic in (inputs | outputs).items()
+        if infos.get(topic) is None
+    ]
+    known = {topic: info for topic, info in infos.items() if info is not None}
+    problems += _partition_problems(inputs, outputs, known)
+    problems += [
+        Problem(key, topic, "it is compacted, so records vanish", "set cleanup.policy=delete on it")
+        for key, topic in inputs.items()
+        if topic in known and known[topic].compacted
+    ]
+    if problems:
+        raise InvalidInput(*problems)
+    lanes = known[next(iter(inputs.values()))].partitions
+    return Layout(lanes, {topic: known[topic].topic_id for topic in inputs.values()})
+
+
+def _partition_problems(
+    inputs: Mapping[str, str], outputs: Mapping[str, str], known: Mapping[str, TopicInfo]
+) -> list[Problem]:
+    counts = {known[t].partitions for t in inputs.values() if t in known}
+    if len(counts) > 1:
+        return [
+            Problem(
+                key,
+                inputs[key],
+                f"it has {known[topic].partitions} partitions, and the inputs of a pipeline must "
+                "have equally many (one lane is the same partition of each)",
+                "create it anew with the count of the others",
+            )
+            for key, topic in inputs.items()
+            if topic in known
+        ]
+    lanes = max(counts, default=0)
+    return [
+        Problem(
+            key,
+            topic,
+            f"it has {known[topic].partitions} partitions, fewer than the inputs' {lanes}",
+            f"give it at least {lanes} partitions",
+        )
+        for key, topic in outputs.items()
+        if topic in known and known[topic].partitions < lanes
+    ]
+
+
+class SlotOwner:
+    """One slot in the hands of this owner: its sink, and its committer once it has recovered.
+
+    Invariant: ``recover`` only after every id of the pipeline was fenced; nothing is produced
+    before the claim is committed.
+    """
+
+    def __init__(
+        self,
+        identity: SlotIdentity,
+        connector: Connector,
+        pause: Callable[[int], None],
+    ) -> None:
+        self.identity = identity
+        self._sink: Sink = connector.sink(identity.transactional_id, identity.pipeline)
+        self._control = connector.control()
+        self.committer = Committer(identity, self._sink, self._control, pause)
+        self.epoch = 0
+
+    def fence(self) -> None:
+        self.epoch = self._sink.open()
+
+    def recover(self, spec: PipelineSpec) -> dict[int, LaneCut]:
+        """The cuts that the slot's lanes go on from, claimed by this owner."""
+        recovered = recover(
+            self.identity,
+            self._control,
+            lambda partitions: start_positions(spec, self._control, partitions),
+            spec.outputs.results,
+        )
+        self.committer.claim(recovered.cuts, recovered.owner)
+        return recovered.cuts
+
+    def close(self) -> None:
+        self._sink.close()
+        self._control.close()
+
+
+def start_positions(
+    spec: PipelineSpec, control: Control, partitions: Iterable[TopicPartition]
+) -> Mapping[TopicPartition, int]:
+    """Where a pipeline that never ran begins (``start``)."""
+    wanted = list(partitions)
+    if spec.start == "earliest":
+        return control.beginnings(wanted)
+    if spec.start == "latest":
+        return control.stable_ends(wanted)
+    return control.offsets_at(wanted, int(spec.start))
+
+
+def stale_ids(spec: PipelineSpec, layout: Layout, control: Control) -> list[str]:
+    """Transactional ids of an older, larger ``slots`` or without a lane: fenced, then let go.
+
+    A zombie of the old count would else commit past the new owner of its lanes.
+    """
+    before = committed_slots(control, spec.name, layout.partitions(spec))
+    owned = set(layout.slots(spec))
+    return [f"{spec.name}.{slot}" for slot in range(max(before, spec.slots)) if slot not in owned]
+
+
+def fence_ids(spec: PipelineSpec, connector: Connector, ids: Iterable[str]) -> None:
+    for transactional_id in ids:
+        sink = connector.sink(transactional_id, spec.name)
+        sink.open()
+        sink.close()

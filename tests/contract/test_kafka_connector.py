@@ -1,0 +1,283 @@
+"""What only the Kafka connector has: a client with bugs, a network, settings and secrets."""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import importlib
+import itertools
+import logging
+import pickle
+import socket
+import struct
+import threading
+import uuid
+from contextlib import closing
+
+import pytest
+
+from pipeline.connectors.environment import CONSUMER_ENV
+from pipeline.connectors.kafka import KafkaConnector, setting_names
+from pipeline.connectors.kafka.watchdog import Watchdog
+from pipeline.errors import InvalidInput, Refused, Transient, Unreachable
+from pipeline.slot.ports import Committed, OutRecord, TopicPartition
+
+IMPATIENT = {"request_timeout_ms": 1000, "delivery_timeout_ms": 1500}
+
+
+class Tunnel:
+    """A SOCKS5 proxy (RFC 1928, no authentication) whose two directions can be held up."""
+
+    def __init__(self) -> None:
+        self.up, self.down = threading.Event(), threading.Event()
+        self.up.set()
+        self.down.set()
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "socks5://127.0.0.1:%d" % self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        near.recv(2 + near.recv(2, socket.MSG_PEEK)[1])
+        near.sendall(b"\x05\x00")
+        kind = near.recv(4)[3]
+        assert kind in (1, 3), kind
+        host = socket.inet_ntoa(near.recv(4)) if kind == 1 else near.recv(near.recv(1)[0]).decode()
+        [port] = struct.unpack(">H", near.recv(2))
+        far = socket.create_connection((host, port))
+        self._sockets += [near, far]
+        near.sendall(b"\x05\x00\x00\x01" + bytes(6))
+        threading.Thread(target=self._pump, args=(near, far, self.up), daemon=True).start()
+        self._pump(far, near, self.down)
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket, gate: threading.Event) -> None:
+        try:
+            while data := source.recv(65536):
+                gate.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the other end is gone
+
+    def close(self) -> None:
+        self.up.set()
+        self.down.set()
+        self._listener.close()
+        for each in self._sockets:
+            each.close()
+
+
+@pytest.fixture
+def tunnel():
+    with closing(Tunnel()) as tunnel:
+        yield tunnel
+
+
+@pytest.fixture(scope="module")
+def control(kafka):
+    with closing(KafkaConnector(kafka).control()) as control:
+        yield control
+
+
+@pytest.fixture
+def partition(control):
+    name = f"kafka-{uuid.uuid4().hex[:8]}"
+    control.create_topic(name, 1, None, {})
+    return TopicPartition(name, 0)
+
+
+def committed_values(kafka, control, partition):
+    """What a reader finds behind every transaction."""
+    connector = KafkaConnector(kafka)
+    with closing(connector.publisher()) as publisher:
+        publisher.send(OutRecord(*partition, None, b"end", []))
+        publisher.flush()
+    values = []
+    with closing(connector.source()) as source:
+        source.assign({partition: 0})
+        for fetch in itertools.chain.from_iterable(source.poll(1.0) for _ in range(20)):
+            values += [record.value for record in fetch.records]
+            if b"end" in values:
+                return values[:-1]
+    raise AssertionError(f"no end among {values}")
+
+
+@pytest.mark.kafka
+def test_a_batch_that_expires_never_becomes_a_committed_transaction(
+    kafka, control, tunnel, partition
+):
+    """The stock client forgets the batch and commits (facts/kafka 6.1)."""
+    connector = KafkaConnector(kafka, {**IMPATIENT, "proxy_url": tunnel.url})
+    with closing(connector.sink(partition.topic, "group")) as sink:
+        sink.open()
+        sink.begin()
+        sink.produce([OutRecord(*partition, None, b"first", [])])
+        sink.flush()
+        tunnel.up.clear()
+        sink.produce([OutRecord(*partition, None, b"expires", [])])
+        # the network is back before the client gives up on the transaction itself
+        healed = threading.Timer(2.0, tunnel.up.set)
+        healed.start()
+        with pytest.raises(Transient):
+            sink.commit()
+        healed.join()
+        sink.open()
+        sink.begin()
+        sink.produce([OutRecord(*partition, None, b"again", [])])
+        sink.commit()
+    assert committed_values(kafka, control, partition) == [b"again"]
+
+
+@pytest.mark.kafka
+def test_after_a_lost_reply_the_committed_offsets_tell_what_happened(
+    kafka, control, tunnel, partition
+):
+    connector = KafkaConnector(kafka, {**IMPATIENT, "proxy_url": tunnel.url})
+    with closing(connector.sink(partition.topic, partition.topic)) as sink:
+        sink.open()
+        sink.begin()
+        sink.produce([OutRecord(*partition, None, b"result", [])])
+        sink.send_offsets({partition: Committed(7, "cut 7")})
+        sink.flush()
+        tunnel.down.clear()
+        with pytest.raises(Transient):
+            sink.commit()
+        tunnel.down.set()
+        sink.open()
+        committed = control.committed(partition.topic, [partition])
+    assert committed == {partition: Committed(7, "cut 7")}
+    assert committed_values(kafka, control, partition) == [b"result"]
+
+
+@pytest.mark.kafka
+def test_a_sink_waits_for_a_broker_that_went_away(kafka, tunnel):
+    settings = {**IMPATIENT, "proxy_url": tunnel.url}
+    connector = KafkaConnector(kafka, settings, reach_timeout_s=0.5)
+    with closing(connector.sink(uuid.uuid4().hex, "group")) as sink:
+        first = sink.open()
+        tunnel.down.clear()
+        with pytest.raises(Transient, match=kafka):
+            sink.open()
+        tunnel.down.set()
+        assert sink.open() > first
+
+
+@pytest.mark.kafka
+def test_logs_of_the_client_survive_a_producer_that_was_thrown_away(kafka):
+    module = importlib.import_module("kafka.producer.kafka")
+    sink = KafkaConnector(kafka).sink(uuid.uuid4().hex, "group")
+    sink.open()
+    sink.close()
+    del sink
+    gc.collect()
+    assert isinstance(module.log, logging.Logger)
+
+
+@pytest.mark.kafka
+def test_every_port_can_be_closed_and_leaves_no_thread(kafka, partition):
+    before = set(threading.enumerate())
+    connector = pickle.loads(pickle.dumps(KafkaConnector(kafka)))
+    source, sink, control = connector.source(), connector.sink(uuid.uuid4().hex, "g"), None
+    sink.open()
+    source.assign({partition: 0})
+    source.poll(0)
+    source.stable_ends([partition])
+    control = connector.control()
+    control.topics([partition.topic])
+    control.committed("g", [partition])
+    publisher = connector.publisher()
+    publisher.send(OutRecord(*partition, None, b"x", []))
+    publisher.flush()
+    assert control.last_record(partition) is not None
+    for port in (source, sink, control, publisher):
+        port.close()
+    left = [t for t in set(threading.enumerate()) - before if t.join(10) or t.is_alive()]
+    assert left == []
+
+
+@pytest.mark.kafka
+def test_a_publisher_is_of_use_after_a_refused_record(kafka, control):
+    topic = f"small-{uuid.uuid4().hex[:8]}"
+    control.create_topic(topic, 1, None, {"max.message.bytes": "500"})
+    with closing(KafkaConnector(kafka).publisher()) as publisher:
+        for value in (b"before", bytes(600), b"behind"):
+            publisher.send(OutRecord(topic, 0, None, value, []))
+        with pytest.raises(Refused, match="a record of 6.. bytes"):
+            publisher.flush()
+        publisher.send(OutRecord(topic, 0, None, b"after", []))
+        publisher.flush()
+    assert committed_values(kafka, control, TopicPartition(topic, 0))[-1] == b"after"
+
+
+@pytest.mark.parametrize("port", ["source", "publisher", "control", "sink"])
+def test_an_absent_broker_is_unreachable_by_name(port):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bootstrap = "127.0.0.1:%d" % taken.getsockname()[1]
+    connector = KafkaConnector(bootstrap, reach_timeout_s=0.3)
+    before = set(threading.enumerate())
+    first_use = {
+        "source": connector.source,
+        "publisher": connector.publisher,
+        "control": lambda: connector.control().topics(["t"]),
+        "sink": lambda: connector.sink("id", "group").open(),
+    }
+    with pytest.raises(Unreachable, match=rf"{bootstrap} did not answer.*motet kafka start"):
+        first_use[port]()
+    clients = [t for t in set(threading.enumerate()) - before if t.name.startswith("kafka-io")]
+    assert clients == []
+
+
+def test_secrets_show_nowhere():
+    connector = KafkaConnector("h:1", {"sasl_plain_password": "hush", "sasl_oops": "hush"})
+    assert "hush" not in repr(connector)
+    assert "hush" not in repr(connector._clients())
+    with pytest.raises(InvalidInput) as caught:
+        connector.source()
+    assert "hush" not in str(caught.value)
+
+
+def test_settings_that_are_none_or_not_the_users_are_all_named():
+    connector = KafkaConnector("h:1", {"acks": 1, "retires": 3, "linger_ms": 1})
+    with pytest.raises(InvalidInput) as caught:
+        connector.publisher()
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["kafka.client.acks", "kafka.client.retires"]
+    assert "sasl_plain_password" in setting_names()
+    assert not setting_names() & {"group_id", "isolation_level", "transactional_id"}
+
+
+def test_without_crc32c_no_client_is_made(monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "crc32c" else find_spec(name)
+    )
+    with pytest.raises(InvalidInput, match="pip install crc32c"):
+        KafkaConnector("h:1").source()
+
+
+def test_a_stuck_call_is_given_up_and_named():
+    watchdog = Watchdog("test")
+    released = threading.Event()
+    with pytest.raises(Transient, match="slow call: the client gave no answer"):
+        watchdog.call(0.05, "slow call", released.wait)
+    with pytest.raises(Transient, match="next call"):
+        watchdog.call(60, "next call", builtins.len, "x")
+    released.set()
+    watchdog.close()
+
+
+def test_the_environment_of_consumers_names_what_malloc_reads():
+    assert dict(CONSUMER_ENV) == {
+        "MALLOC_MMAP_THRESHOLD_": "33554432",
+        "MALLOC_TRIM_THRESHOLD_": "536870912",
+        "MALLOC_TOP_PAD_": "67108864",
+    }

@@ -1,0 +1,200 @@
+"""The command itself: what it imports, how it says what went wrong, how it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline import __version__
+from pipeline.cli import connect, main
+from pipeline.cli.errors import guarded
+from pipeline.errors import InvalidInput, MotetError, Problem, Unreachable
+
+LOBBY = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's example
+
+RUN_ALL = """
+import sys
+from actors.__main__ import cli_main
+for line in sys.argv[1:]:
+    code = cli_main(line.split())
+    names = "torch ray librosa kafka pyarrow numpy scipy numba av soundfile soxr PIL rich".split()
+    heavy = [name for name in names if name in sys.modules]
+    if code or heavy:
+        sys.exit(f"motet {line}: exit code {code}, imports {heavy}")
+"""
+
+
+def run_all(*lines: str) -> str:
+    """The stdout of command lines that run one after another in a fresh process."""
+    command = [sys.executable, "-c", RUN_ALL, *lines]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_help_imports_nothing_heavy_and_shows_an_example():
+    commands = ["validate", "schema", "run", "publish", "tail"]
+    commands += ["topics create", "kafka start", "kafka stop", "kafka status"]
+    out = run_all("--version", *(f"{command} --help" for command in ["", *commands]))
+    version, *helps = out.split("Usage: ")
+    assert version == f"motet {__version__}\n"
+    assert len(helps) == 1 + len(commands)
+    for text in helps:
+        assert "Example: motet" in text
+
+
+def test_schema_and_validate_import_nothing_heavy():
+    run_all("schema", f"validate {LOBBY}", f"validate {LOBBY} --json")
+
+
+def test_no_command_shows_the_help_as_an_error_of_usage(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Usage: motet" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "no such command 'nonsense'"),
+        (["topics"], "missing command; `motet topics --help` shows what it takes"),
+        (["validate"], "missing argument 'FILE'"),
+        (["publish", "--flag"], "no such option: --flag"),
+        (["tail", "--topic", "t", "--max", "0"], "invalid value for '--max'"),
+        (["tail"], "FILE: neither a file nor a topic is named; give a pipeline FILE or --topic T"),
+        (["tail", "--topic", "t", "--bootstrap", "here"], "bootstrap = here: it is not HOST:PORT"),
+        (["run", "missing.yaml", "--local"], "file = missing.yaml: cannot be read"),
+        (["run", "x.yaml", "--set", "hop"], "--set = hop: it is not KEY=VALUE; write it as --set"),
+    ],
+)
+def test_a_mistake_of_usage_is_one_line_and_exit_code_2(capsys, arguments, said):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"motet: error: {said}")
+    assert err.count("\n") == 1
+
+
+def raising(error: BaseException):
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_every_problem_of_an_input_is_a_line_of_its_own(capsys):
+    problems = [Problem("a.b", "1", "is wrong", "do this"), Problem("c", "", "is gone", "do that")]
+    assert guarded(raising(InvalidInput(*problems))) == 2
+    assert capsys.readouterr().err == (
+        "motet: error: a.b = 1: is wrong; do this\nmotet: error: c: is gone; do that\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MotetError("broke"), 1, "broke"),
+        (Unreachable("no broker"), 3, "no broker"),
+        (KeyError("x"), 1, "unexpected KeyError: 'x'; MOTET_DEBUG=1 shows the traceback"),
+        (ValueError("two\nlines"), 1, "unexpected ValueError: two; MOTET_DEBUG=1 shows the"),
+        (KeyboardInterrupt(), 1, "interrupted before it was done"),
+    ],
+)
+def test_the_exit_code_is_that_of_the_error(capsys, monkeypatch, error, code, said):
+    monkeypatch.delenv("MOTET_DEBUG", raising=False)
+    assert guarded(raising(error)) == code
+    err = capsys.readouterr().err
+    assert err.startswith(f"motet: error: {said}")
+    assert err.count("\n") == 1
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv("MOTET_DEBUG", "1")
+    assert guarded(raising(MotetError("broke"))) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback (most recent call last):")
+    assert err.endswith("motet: error: broke\n")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    code = "from pipeline.cli import main; raise SystemExit(main(['schema']))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_broker_that_does_not_answer_is_told_at_once_and_given_up_with_exit_code_3(capsys):
+    where = f"127.0.0.1:{free_port()}"
+    with pytest.raises(Unreachable) as error:
+        connect.await_broker(where, wait=False, limit_us=0)
+    assert capsys.readouterr().err.startswith(
+        f"motet: waiting for a broker at {where} (connection refused), for "
+    )
+    assert error.value.exit_code == 3
+    assert f"kafka.bootstrap = {where}: no broker answers there" in str(error.value)
+    assert "`motet kafka start`" in str(error.value)
+    assert "--wait" in str(error.value)
+
+
+def test_a_host_that_has_no_address_is_unreachable_too():
+    with pytest.raises(Unreachable, match="no broker answers"):
+        connect.await_broker("no-such-host.invalid:9092", wait=False, limit_us=0)
+
+
+def test_with_wait_it_goes_on_once_the_broker_is_there(monkeypatch):
+    said, waits = [], threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        waits.set()
+
+    monkeypatch.setattr(connect, "say", say)
+    monkeypatch.setattr(connect, "TRY_S", 0.01)
+    port = free_port()
+    waiting = threading.Thread(
+        target=connect.await_broker,
+        args=(f"127.0.0.1:{port}",),
+        kwargs={"wait": True, "limit_us": 0},
+    )
+    waiting.start()
+    assert waits.wait(10)
+    with socket.create_server(("127.0.0.1", port)):
+        waiting.join(10)
+    assert not waiting.is_alive()
+    assert said == [f"motet: waiting for a broker at 127.0.0.1:{port} (connection refused)"]
+
+
+def test_one_of_several_addresses_is_enough():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        addresses = f"127.0.0.1:{free_port()},127.0.0.1:{port}"
+        connect.await_broker(addresses, wait=False, limit_us=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("kafka:9092", ("kafka", 9092)), ("[::1]:19092", ("::1", 19092))],
+)
+def test_addresses_are_read(text, address):
+    assert connect.address(text) == address
+
+
+@pytest.mark.parametrize("text", ["kafka", ":9092", "kafka:", "kafka:x", "kafka:0", "kafka:70000"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(InvalidInput, match="it is not HOST:PORT"):
+        connect.address(text)

@@ -1,0 +1,124 @@
+"""The audio encoders against librosa, over a window's own samples."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from pipeline.encoders.audio import LibrosaFeature, LogMel, Mfcc, window_samples
+from pipeline.encoders.base import Clip
+from pipeline.errors import InvalidInput
+
+CPU = torch.device("cpu")
+SECOND_US = 1_000_000
+
+
+def speechlike(count: int = 16_000, rate: int = 16_000, seed: int = 0):
+    time = np.arange(count) / rate
+    voice = sum(np.sin(2 * np.pi * 130 * k * time) / k for k in range(1, 20))
+    hiss = np.random.default_rng(seed).standard_normal(count)
+    return (0.1 * voice * (1 + np.sin(7 * time)) + 0.01 * hiss).astype(np.float32)
+
+
+def window(samples, rate: int = 16_000, start_us: int = 0, **more) -> Clip:
+    end_us = start_us + len(samples) * SECOND_US // rate
+    return Clip("s", start_us, end_us, samples=samples, rate=rate, **more)
+
+
+def test_log_mel_is_the_contracts_formula():
+    y = speechlike()
+    [vector] = LogMel(CPU).encode([window(y)])
+    power = librosa.feature.melspectrogram(y=y, sr=16_000, n_fft=400, hop_length=160, n_mels=64)
+    expected = librosa.power_to_db(power, top_db=None).mean(axis=1)
+    assert vector.shape == (64,)
+    np.testing.assert_allclose(vector, expected, atol=1e-3)
+
+
+def test_mfcc_is_librosas_with_its_defaults():
+    y = speechlike()
+    [vector] = Mfcc(CPU).encode([window(y)])
+    np.testing.assert_allclose(vector, librosa.feature.mfcc(y=y, sr=16_000).mean(axis=1), atol=2e-3)
+
+
+def test_mfcc_with_options():
+    y = speechlike(22_050, 22_050)
+    encoder = Mfcc(CPU, n_mfcc=13, rate=22_050, n_mels=40, fmin=50.0, fmax=8_000.0, lifter=22)
+    [vector] = encoder.encode([window(y, 22_050)])
+    expected = librosa.feature.mfcc(
+        y=y, sr=22_050, n_mfcc=13, n_mels=40, fmin=50.0, fmax=8_000.0, lifter=22
+    )
+    np.testing.assert_allclose(vector, expected.mean(axis=1), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("spectral_centroid", {}), ("zero_crossing_rate", {"frame_length": 1024}), ("rms", {}),
+     ("spectral_contrast", {"n_bands": 4}), ("tempogram", {"win_length": 48})],
+)  # fmt: skip
+def test_librosa_feature_is_mean_and_deviation(name: str, options: dict):
+    y = speechlike()
+    [vector] = LibrosaFeature(CPU, name=name, **options).encode([window(y)])
+    function = getattr(librosa.feature, name)
+    rate = {} if name in ("rms", "zero_crossing_rate") else {"sr": 16_000}
+    rows = function(y=y, **rate, **options)
+    expected = np.concatenate([rows.mean(axis=1), rows.std(axis=1)])
+    np.testing.assert_allclose(vector, expected, rtol=1e-6)
+
+
+def test_a_short_window_warns_nobody():
+    encoder = LibrosaFeature(CPU, name="spectral_flatness")
+    [vector] = encoder.encode([window(speechlike(100))])  # warnings are errors here
+    assert np.isfinite(vector).all()
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 11_025])
+@pytest.mark.parametrize("before_us", [0, 50_001, 999_983])
+def test_context_is_left_out(rate: int, before_us: int):
+    """The output is about the window: samples before and after it change nothing."""
+    n_before = round(before_us * rate / SECOND_US)
+    samples = speechlike(n_before + rate + 777, rate)
+    start_us = 5 * SECOND_US
+    clip = Clip("s", start_us, start_us + SECOND_US, samples=samples, rate=rate)
+    clip.samples_start_us = start_us - before_us
+    alone = window_samples(clip, rate)
+    assert len(alone) == rate
+    np.testing.assert_array_equal(alone, samples[n_before : n_before + rate])
+    [with_context] = LogMel(CPU, rate=rate).encode([clip])
+    [without] = LogMel(CPU, rate=rate).encode([window(samples[n_before : n_before + rate], rate)])
+    assert with_context.tobytes() == without.tobytes()
+
+
+def test_another_rate_than_built_for_is_refused():
+    with pytest.raises(ValueError, match="8000 Hz where the encoder was built for 16000 Hz"):
+        LogMel(CPU).encode([window(speechlike(8_000), 8_000)])
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "line"),
+    [
+        (LogMel, {"n_mels": 0}, "options.n_mels = 0: is out of range"),
+        (LogMel, {"n_mels": "64"}, "options.n_mels = 64: is no whole number"),
+        (LogMel, {"n_mels": True}, "options.n_mels = true: is no whole number"),
+        (LogMel, {"rate": 0}, "options.rate = 0: is out of range"),
+        (LogMel, {"hop_length": 0}, "options.hop_length = 0: is out of range"),
+        (LogMel, {"n_fft": 1}, "options.n_fft = 1: is out of range"),
+        (LogMel, {"fmax": 8_001.0}, "options.fmax = 8001.0: is out of range"),
+        (LogMel, {"fmin": 500.0, "fmax": 400.0}, "options.fmin = 500.0: leaves no band"),
+        (LogMel, {"fmin": float("nan")}, "options.fmin = NaN: is out of range"),
+        (Mfcc, {"n_mfcc": 129}, "options.n_mfcc = 129: is out of range"),
+        (Mfcc, {"lifter": -1}, "options.lifter = -1: is out of range"),
+        (LibrosaFeature, {"name": "chroma"}, "options.name = chroma: is no function"),
+        (LibrosaFeature, {"name": "delta"}, "options.name = delta: is no function"),
+        (LibrosaFeature, {"name": "rms", "frames": 3}, "options.frames = 3: librosa.feature.rms"),
+        (LibrosaFeature, {"name": "rms", "frame_length": "a"}, "options.name = rms: librosa"),
+        (LibrosaFeature, {"name": "fourier_tempogram"}, "options.name = fourier_tempogram"),
+    ],
+)
+def test_a_wrong_option_is_named(cls, options: dict, line: str):
+    with pytest.raises(InvalidInput) as caught:
+        cls(CPU, **options)
+    assert str(caught.value).startswith(line)
+    assert "; " in str(caught.value)  # the remedy
+    assert "\n" not in str(caught.value)

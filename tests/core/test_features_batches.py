@@ -1,0 +1,97 @@
+"""A clip's frames are the same bits whatever else is in the batch (design section 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.features.log_mel import log_mel, mfcc, tile_frames
+from pipeline.features.mel import MelConfig
+
+CONFIGS = [MelConfig(), MelConfig(16_000, 2048, 512, 128), MelConfig(n_fft=405, n_mels=13),
+           MelConfig(8_000, 200, 80, 40)]  # fmt: skip
+
+
+def clip(seed: int, count: int = 16_000):
+    return (0.1 * np.random.default_rng(seed).standard_normal(count)).astype(np.float32)
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().numpy().tobytes()
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize("feature", [log_mel, mfcc])
+def test_one_clip_in_every_place_of_64(feature, config: MelConfig):
+    mates = [clip(seed) for seed in range(1, 64)]
+    probe = clip(0)
+    alone = bits(feature([probe], config)[0])
+    for place in (0, 1, 7, 8, 31, 62, 63):
+        batch = [*mates[:place], probe, *mates[place:]]
+        assert bits(feature(batch, config)[place]) == alone
+
+
+@pytest.mark.parametrize("config", CONFIGS[:2], ids=str)
+def test_every_batch_equals_its_singles_at_random_lengths(config: MelConfig):
+    rng = np.random.default_rng(5)
+    for size in (2, 3, 5, 8, 13):
+        clips = [
+            clip(int(seed), int(rng.integers(0, 40_000))) for seed in rng.integers(0, 99, size)
+        ]
+        for together, samples in zip(log_mel(clips, config), clips, strict=True):
+            assert bits(together) == bits(log_mel([samples], config)[0])
+
+
+def test_a_clip_at_every_offset_of_a_tile():
+    """Mates of one frame each move the probe frame by frame through the tile."""
+    probe = clip(0, 1_000)
+    alone = bits(log_mel([probe])[0])
+    for ahead in range(0, tile_frames(torch.device("cpu")), 5):
+        assert bits(log_mel([*[clip(1, 100)] * ahead, probe])[ahead]) == alone
+
+
+def test_mates_of_nan_and_infinity_reach_nobody():
+    probe = clip(0)
+    poison = [np.full(n, value, np.float32) for n in (1, 16_000) for value in (np.nan, np.inf)]
+    alone = bits(log_mel([probe])[0])
+    for feature in (log_mel([poison[0], probe, *poison])[1], log_mel([*poison, probe])[4]):
+        assert bits(feature) == alone
+    assert torch.isnan(log_mel([poison[1]])[0]).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_threads_change_no_bit(threads, count: int):
+    clips = [clip(seed) for seed in range(9)]
+    threads(1)
+    one = [bits(each) for each in log_mel(clips)]
+    threads(count)
+    assert [bits(each) for each in log_mel(clips)] == one
+
+
+def test_the_same_call_again_gives_the_same_bits():
+    clips = [clip(seed, 12_345) for seed in range(5)]
+    assert list(map(bits, log_mel(clips))) == list(map(bits, log_mel(clips)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu():
+    clips = [clip(seed, 16_000 - 97 * seed) for seed in range(64)]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")  # TF32 or less, where a product lets it
+    try:
+        together = log_mel(clips, device="cuda")
+        for place, samples in enumerate(clips):
+            assert bits(together[place].cpu()) == bits(log_mel([samples], device="cuda")[0].cpu())
+            on_cpu = log_mel([samples])[0]
+            assert (together[place].cpu() - on_cpu).abs().max() < 1e-4
+    finally:
+        torch.set_float32_matmul_precision(before)
