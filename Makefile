@@ -18,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "motet: setting up $(VENV): about 6 GB of disk; half a minute with uv, up to 10 minutes with pip"
 ifneq ($(UV),)
 	@test -x $(BIN)/python || uv venv --python '>=3.11,<3.14' $(VENV)
-	uv pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	uv pip install --python $(BIN)/python --no-deps -e .
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

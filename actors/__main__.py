@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Runs the command line that the process was given; its exit code."""
+    if not os.environ.get("MOTET_DEBUG"):
+        # What the client library warns of is told to the user as one line, by the one who knows.
+        library = logging.getLogger("kafka")
+        library.addHandler(logging.NullHandler())
+        library.propagate = False
     return cli_main(cluster=run_on_cluster)
 
 

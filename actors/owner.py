@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from actors.remote import control, fusion_actor, ingest_actor, watch
 from actors.watch import Ending
@@ -47,9 +48,12 @@ class OwnerPair:
         self._before = Totals()  # committed under earlier actors
         self._now = Totals()
 
-    def fence(self) -> None:
-        """Starts the fusion half; older owners of the slots can commit nothing from here on."""
+    def spawn(self) -> None:
+        """Starts the fusion half's process and returns at once."""
         self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args)
+
+    def fence(self) -> None:
+        """Older owners of the slots can commit nothing from here on."""
         self._epochs = _answer(self.fusion.fence.remote())
 
     def begin(
@@ -99,7 +103,12 @@ class OwnerPair:
 
     def stop(self) -> None:
         """Closes the producers properly, so that nothing waits for a transaction's timeout."""
-        ray.get(control(self.fusion.stop).remote(), timeout=STATUS_S)
+        if not self.watches:
+            return
+        try:
+            ray.get(control(self.fusion.stop).remote(), timeout=STATUS_S)
+        except (GetTimeoutError, RayActorError):
+            self.watches = {}  # a dead or stuck one is fenced by the next owner instead
 
 
 def _answer(ref: Any) -> Any:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -63,13 +63,15 @@ class Supervisor:
         for name, stage in self._spec.stages.items():
             for _ in range(stage.replicas_min):
                 self._start_encoder(name)
-        self._report_devices()
         run_id = uuid.uuid4().hex[:12]
         slots = layout.slots(self._spec)
         for place in range(self._owner_count):
             owned = slots[place :: self._owner_count]
             if owned:
                 self._owners.append(self._pair(layout, owned, run_id))
+        for owner in self._owners:
+            owner.spawn()
+        self._report_devices()
         control_port = self._connector.control()
         try:
             fence_ids(self._spec, self._connector, stale_ids(self._spec, layout, control_port))
@@ -111,6 +113,15 @@ class Supervisor:
             except (RayActorError, RayTaskError) as error:
                 raise MotetError(f"stage replica {replica}: {_cause(error)}") from error
 
+    def pids(self) -> dict[str, list[int]]:
+        """Process ids by role: ``ingest``, ``fusion``, ``encoder``."""
+        encoders = [h for replicas in self._encoders.values() for h in replicas.values()]
+        return {
+            "ingest": ray.get([control(o.ingest.pid).remote() for o in self._owners]),
+            "fusion": ray.get([control(o.fusion.pid).remote() for o in self._owners]),
+            "encoder": [int(d["pid"]) for d in ray.get([h.device.remote() for h in encoders])],
+        }
+
     # -- watch ------------------------------------------------------------------------------
 
     def run(self, until_end: bool, stop: threading.Event) -> Totals:
@@ -132,12 +143,19 @@ class Supervisor:
                     break
             if draining_until is not None and now > draining_until:
                 break
-        for owner in self._owners:
-            owner.stop()
         totals = Totals()
         for owner in self._owners:
             totals.add(owner.totals)
         return totals
+
+    def close(self) -> None:
+        """Closes the producers properly, as far as they still answer, and frees all actors."""
+        for owner in self._owners:
+            owner.stop()
+            owner.kill()
+        for replicas in self._encoders.values():
+            for handle in replicas.values():
+                ray.kill(handle)
 
     def _look(self) -> None:
         """Sees at once what has ended, and starts it anew."""
@@ -176,6 +194,7 @@ class Supervisor:
     def _restart(self, owner: OwnerPair, role: str, cause: str) -> None:
         self._count(role, f"slots {owner.slots}", cause)
         owner.kill()
+        owner.spawn()
         owner.fence()
         owner.begin(self._ends, self._encoders)
 
@@ -200,7 +219,12 @@ def _cause(error: BaseException) -> str:
 
 
 def run_on_ray(
-    spec: PipelineSpec, connector: Connector, *, until_end: bool, stop: threading.Event
+    spec: PipelineSpec,
+    connector: Connector,
+    *,
+    until_end: bool,
+    stop: threading.Event,
+    on_start: Callable[[Supervisor], None] = lambda _supervisor: None,
 ) -> tuple[Totals, float]:
     """Runs a pipeline on the cluster; returns what was committed and the seconds it took."""
     ports = connector.control()
@@ -212,10 +236,14 @@ def run_on_ray(
     resources = connect(spec)
     check_resources(spec, resources)
     supervisor = Supervisor(spec, connector, resources)
-    supervisor.start(layout, ends)
-    began = time.monotonic()
-    totals = supervisor.run(until_end, stop)
-    return totals, time.monotonic() - began
+    try:
+        supervisor.start(layout, ends)
+        on_start(supervisor)
+        began = time.monotonic()
+        totals = supervisor.run(until_end, stop)
+        return totals, time.monotonic() - began
+    finally:
+        supervisor.close()
 
 
 def run(spec: PipelineSpec, options: RunOptions) -> RunSummary:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -31,4 +33,6 @@ def kafka(tmp_path_factory: pytest.TempPathFactory):
         yield broker.bootstrap
         stopper.stdin.close()
         assert stopper.wait(timeout=60) == 0
+    with suppress(ChildProcessError):
+        os.waitpid(broker.pid, 0)  # our child: it has ended, or is in the middle of its exit
     assert not process.is_ours(broker.pid, DataDir.of(data_dir).properties)

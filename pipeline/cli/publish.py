@@ -86,15 +86,13 @@ def publish(
     With --to the media is converted to the type, rate and channels of the input.
     A topic that is missing is an error; none is ever created.
     """
-    from pipeline.connectors.files import expand, timelines
+    from pipeline.connectors.files import timelines
 
     _check_flags(topic, stream, to, only, realtime, loop)
     chunk_us = duration_us("--chunk", chunk)
     start_us = None if start is None else time_us("--start", start)
     spec = None if to is None else load_spec(to)
-    files, skipped = expand(sources)
-    if skipped:
-        say(f"motet: {len(skipped)} files of other kinds are left out, such as {skipped[0]}")
+    files = _expanded(sources)
     lines = timelines(_targeted(files, topic, spec, only or ()), chunk_us, stream)
     _allow_open_files(len(lines))
     lengths_us = [line.duration_us() for line in lines]
@@ -129,6 +127,15 @@ def _check_flags(
         problems.append(Problem("--loop", "0", why, "add --realtime, or give a number"))
     if problems:
         raise InvalidInput(*problems)
+
+
+def _expanded(sources: Sequence[str]) -> list[SourceFile]:
+    from pipeline.connectors.files import expand
+
+    files, skipped = expand(sources)
+    if skipped:
+        say(f"motet: files of other kinds left out: {len(skipped)}, such as {skipped[0]}")
+    return files
 
 
 def _targeted(

@@ -129,7 +129,7 @@ def send(
             sent(record)
     except (InvalidInput, Refused) as error:
         publisher.flush()
-        raise MotetError(f"{error} ({published.records} records were sent before it)") from error
+        raise MotetError(f"{error} (records sent before it: {published.records})") from error
     publisher.flush()
     return published
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.options import whole
+
+if TYPE_CHECKING:
+    import torch  # seconds, which these encoders need not pay
 
 FRAMES_MAX = 4  # `options.max_frames` where it is not given
 _Item = TypeVar("_Item")

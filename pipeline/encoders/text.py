@@ -6,12 +6,15 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.options import whole
+
+if TYPE_CHECKING:
+    import torch  # seconds, which these encoders need not pay
 
 _WORD = re.compile(r"\w+")
 

@@ -152,7 +152,8 @@ class _InputReader:
             )
         if self._from_json:
             payload, ts_us = self._json(payload, ts_us)
-        content_type = headers.get("content-type") if rules.payload is None else None
+        # Where the file says what is in the JSON, the header speaks of the JSON.
+        content_type = None if self._from_json else headers.get("content-type")
         facts, duration_us = self._measured(content_type, payload, stated_us)
         end_us = ts_us + duration_us
         if end_us - append_us > rules.future_max_us:

@@ -70,7 +70,7 @@ def decision_hash(spec: PipelineSpec) -> str:
     """A hash of all that decides (stream, ts, end, soundness, closing) of a record.
 
     Not in it, because they decide nothing about a record: weights, heads, options, replicas
-    and batch sizes; limits on decoding; the out-of-orderness of an input that does not gate;
+    and batch sizes; ``decode_time``; the out-of-orderness of an input that does not gate;
     ``open_bytes`` and ``align_wait``, which only raise the floor (design section 4).
     """
     lane = lane_spec(spec)
@@ -79,7 +79,7 @@ def decision_hash(spec: PipelineSpec) -> str:
         "inputs": {name: _decides(source) for name, source in spec.inputs.items()},
         "windows": [lane.size_us, lane.hop_us, lane.idle_us, spec.windows.future_max_us],
         "context": [lane.before_us, lane.after_us],
-        "limits": [spec.limits.record_bytes, spec.limits.record_span_us],
+        "limits": [spec.limits.record_bytes, spec.limits.record_span_us, spec.limits.pixels],
     }
     return _sha256(decides)[:16]
 

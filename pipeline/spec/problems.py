@@ -77,9 +77,6 @@ class Report:
         for known in below:
             del self._problems[known]
 
-    def __contains__(self, path: KeyPath) -> bool:
-        return path in self._problems
-
     def __bool__(self) -> bool:
         return bool(self._problems)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+from pipeline.errors import Transient
 from pipeline.slot.committer import Committer
 from pipeline.slot.ledger import Batch
 from pipeline.tasks.fusion import FusionTask
@@ -45,6 +46,7 @@ class FusionRunner:
         self._stop = threading.Event()
         self._active_us = dict.fromkeys(committers, now_us())
         self._checking: set[Future[int]] = set()
+        self.transients_total = 0
         self._delivered = 0
         self._taken = 0
 
@@ -113,5 +115,8 @@ class FusionRunner:
                 self._checking.add(self._submit(slot, partial(self._check, slot)))
 
     def _check(self, slot: int) -> int:
-        self._committers[slot].check_owner()
+        try:
+            self._committers[slot].check_owner()
+        except Transient:
+            self.transients_total += 1  # a broker that is away ends nothing: it is asked again
         return slot

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.batching.batch import JobResult
 from pipeline.batching.dispatch import Assignment
+from pipeline.errors import Transient
 from pipeline.slot.ports import Source
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.messages import Message
 
 POLL_BUSY_S = 0.002  # while batches are out, their results must not wait for a poll
 POLL_IDLE_S = 0.02
+AWAY_S = 0.25
 
 Event = Callable[[IngestTask, int], None]
 
@@ -45,6 +47,8 @@ class IngestRunner:
         self._stop = threading.Event()
         self._draining = threading.Event()
         self.drained = threading.Event()
+        self.transients_total = 0
+        self._more = False  # whether the lanes have more to do without a fetch
 
     # -- from any thread --------------------------------------------------------------------
 
@@ -73,7 +77,12 @@ class IngestRunner:
         self._source.assign(self._task.assignment())
         try:
             while not self._stop.is_set():
-                self.step()
+                try:
+                    self.step()
+                except Transient:
+                    # A broker that is away ends nothing: positions stand, and it is asked again.
+                    self.transients_total += 1
+                    self._stop.wait(AWAY_S)
         finally:
             self._source.close()
 
@@ -98,8 +107,6 @@ class IngestRunner:
         if resume:
             self._source.resume(resume)
         self._more = more
-
-    _more = False
 
     def _poll(self, busy: bool) -> bool:
         out = self._task.dispatcher.windows > 0

@@ -376,12 +376,30 @@ def test_opening_fences_the_former_owner_for_good(world, step):
     assert world.control.committed(group, [partition]) == {partition: Committed(1, "owner")}
 
 
-def test_a_zombie_in_the_midst_of_a_transaction_costs_a_retry_at_most(world):
-    """Kafka aborts the owner's transaction for the zombie's recovery: no reason to stop."""
+def test_a_zombie_leaves_the_owners_transaction_alone(world):
     partition = world.partition()
     name = world.name()
     zombie, owner = world.opened_sink(name), world.sink(name)
     zombie.begin()
+    owner.open()
+    owner.begin()
+    owner.produce(outs(partition, b"owner"))
+    owner.flush()
+    with pytest.raises(Fenced):
+        produce_and_flush(zombie, partition)
+    with pytest.raises(Fenced):
+        zombie.open()
+    owner.commit()
+    assert world.read(partition) == [b"owner"]
+
+
+def test_a_zombie_in_the_midst_of_a_partition_costs_the_owner_a_retry_at_most(world):
+    """Kafka's clients recover from the partition's refusal by what aborts the owner's work."""
+    partition = world.partition()
+    name = world.name()
+    zombie, owner = world.opened_sink(name), world.sink(name)
+    zombie.begin()
+    produce_and_flush(zombie, partition)
     owner.open()
     owner.begin()
     owner.produce(outs(partition, b"owner"))
@@ -597,6 +615,19 @@ def test_a_record_over_the_limit_of_its_topic_is_refused(world):
     sink.produce(outs(partition, b"small"))
     sink.commit()
     assert world.read(partition) == [bytes(1900), b"small"]
+
+
+def test_many_small_records_pass_a_small_limit(world):
+    """Together they are over it: Kafka's clients split the batch."""
+    partition = world.partition(max_message_bytes="2000")
+    values = [b"%04d" % i * 40 for i in range(100)]
+    sink = world.opened_sink()
+    sink.begin()
+    sink.produce(outs(partition, *values))
+    sink.commit()
+    assert world.read(partition) == values
+    world.publish(partition, *values)
+    assert world.read(partition) == values * 2
 
 
 def produce_too_large(sink, partition):

@@ -21,9 +21,11 @@ def bits(tensor: torch.Tensor) -> bytes:
     return tensor.contiguous().numpy().tobytes()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def threads():
+    """One, as in an encoder's actor; gives the switch."""
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield torch.set_num_threads
     torch.set_num_threads(before)
 
@@ -31,10 +33,11 @@ def threads():
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 @pytest.mark.parametrize("feature", [log_mel, mfcc])
 def test_one_clip_in_every_place_of_64(feature, config: MelConfig):
-    mates = [clip(seed) for seed in range(1, 64)]
-    probe = clip(0)
+    count = 8_000 if config == MelConfig() else 3_000
+    mates = [clip(seed, count) for seed in range(1, 64)]
+    probe = clip(0, count)
     alone = bits(feature([probe], config)[0])
-    for place in (0, 1, 7, 8, 31, 62, 63):
+    for place in (0, 1, 8, 31, 63):
         batch = [*mates[:place], probe, *mates[place:]]
         assert bits(feature(batch, config)[place]) == alone
 
@@ -42,9 +45,9 @@ def test_one_clip_in_every_place_of_64(feature, config: MelConfig):
 @pytest.mark.parametrize("config", CONFIGS[:2], ids=str)
 def test_every_batch_equals_its_singles_at_random_lengths(config: MelConfig):
     rng = np.random.default_rng(5)
-    for size in (2, 3, 5, 8, 13):
+    for size in (2, 3, 9):
         clips = [
-            clip(int(seed), int(rng.integers(0, 40_000))) for seed in rng.integers(0, 99, size)
+            clip(int(seed), int(rng.integers(0, 20_000))) for seed in rng.integers(0, 99, size)
         ]
         for together, samples in zip(log_mel(clips, config), clips, strict=True):
             assert bits(together) == bits(log_mel([samples], config)[0])
@@ -54,7 +57,7 @@ def test_a_clip_at_every_offset_of_a_tile():
     """Mates of one frame each move the probe frame by frame through the tile."""
     probe = clip(0, 1_000)
     alone = bits(log_mel([probe])[0])
-    for ahead in range(0, tile_frames(torch.device("cpu")), 5):
+    for ahead in range(0, tile_frames(MelConfig(), torch.device("cpu")), 5):
         assert bits(log_mel([*[clip(1, 100)] * ahead, probe])[ahead]) == alone
 
 
@@ -79,19 +82,3 @@ def test_threads_change_no_bit(threads, count: int):
 def test_the_same_call_again_gives_the_same_bits():
     clips = [clip(seed, 12_345) for seed in range(5)]
     assert list(map(bits, log_mel(clips))) == list(map(bits, log_mel(clips)))
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_a_gpu():
-    clips = [clip(seed, 16_000 - 97 * seed) for seed in range(64)]
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")  # TF32 or less, where a product lets it
-    try:
-        together = log_mel(clips, device="cuda")
-        for place, samples in enumerate(clips):
-            assert bits(together[place].cpu()) == bits(log_mel([samples], device="cuda")[0].cpu())
-            on_cpu = log_mel([samples])[0]
-            assert (together[place].cpu() - on_cpu).abs().max() < 1e-4
-    finally:
-        torch.set_float32_matmul_precision(before)

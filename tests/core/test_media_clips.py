@@ -206,14 +206,13 @@ def log_mel(samples, rate):
     return librosa.power_to_db(power, top_db=None).mean(axis=1)
 
 
-@pytest.mark.parametrize("kind", ["noise", "voice"])
 @pytest.mark.parametrize(
     ("source", "target"), [(44_100, 16_000), (48_000, 16_000), (8_000, 16_000), (16_000, 22_050)]
 )
 @pytest.mark.parametrize("first_us", [0, 31, 123_456])
 @pytest.mark.parametrize("chunk_ms", [20, 1_000])
-def test_resampling_a_window_is_resampling_the_stream(source, target, kind, first_us, chunk_ms):
-    samples = stream(source, 3, kind)
+def test_resampling_a_window_is_resampling_the_stream(source, target, first_us, chunk_ms):
+    samples = stream(source, 3, "voice")
     whole = librosa.resample(samples, orig_sr=source, target_sr=target, res_type="soxr_hq")
     cut = cut_to_records(samples, source, first_us, source * chunk_ms // 1_000)
     for start_us in (0, 1_000_000, 1_300_000):

@@ -84,6 +84,13 @@ def test_headers_go_before_kafka_and_the_file():
     assert found.end_us == found.ts_us + 1_000_000
 
 
+def test_what_one_record_states_does_not_stick_to_the_next():
+    reader = Reader({"mic": MIC})
+    other = log(content_type=b"audio/x-raw;format=F32LE;rate=8000")
+    formats = [reader.read("mic", each).facts.format for each in (other, log(), other, log())]
+    assert formats == ["F32LE", "S16BE", "F32LE", "S16BE"]
+
+
 def test_of_equal_headers_the_last_counts():
     record = log()._replace(
         headers=[("ce_time", b"2024-05-01T11:00:00Z"), ("ce_time", b"2024-05-01T12:00:00Z")]
@@ -242,6 +249,11 @@ class TestJson:
         assert found.payload == SECOND
         assert found.ts_us == NOW_US + 7_000
         assert found.facts == Facts("audio", "S16BE", 16_000, 1, 16_000)
+
+    def test_the_whole_json_may_be_the_text(self):
+        rules = replace(CHAT, time=JsonTime(("ts",), "s"))
+        record = log(b'{"ts": 1714564800, "say": "hi"}', content_type=b"application/json")
+        assert sound(record, rules).payload == record.value
 
     def test_the_stated_time_goes_before_ce_time(self):
         record = log(self.value(), ce_time=b"2024-05-01T11:00:00Z")

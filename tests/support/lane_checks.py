@@ -405,13 +405,13 @@ def fetch(
     now_us: int,
 ) -> None:
     """One poll: some records of one input, the one that is waited for more often than not."""
-    names = sorted(rest)
+    names = sorted(name for name in rest if rest[name]) or sorted(rest)
     if waiting is not None and (waiting.ask or not one_in(draw, 3)):
         names = [waiting.input]
     name = names[draw(0, len(names) - 1)]
     if waiting is None or waiting.ask or one_in(draw, 4):
         merge.ends(name, logs.ends[name], now_us)
-    many = draw(0, 4)
+    many = 4 - draw(0, 4)
     records, rest[name] = rest[name][:many], rest[name][many:]
     if rest[name]:
         position = records[-1].offset + 1 if records else merge.position(name)

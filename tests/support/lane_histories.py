@@ -123,10 +123,10 @@ def draw_epoch(draw: Draw) -> int:
 def draw_timely_logs(draw: Draw, ahead: bool) -> Logs:
     """A live lane whose log stamps the truth, and whose records all come in time.
 
-    That is within the largest ``B`` of their ts where they do not gate, and within ``A`` less the
-    longest of those where they do (less ``after``, for context): the floor rises by a record's
-    end, but one that does not gate is applied by its ts. Nobody's clock runs ahead, or only
-    (``ahead``) that of stream ``x``.
+    That is within ``A`` of their ts, less the longest record that does not gate (the floor rises
+    by its end, but it is applied by its ts), and where they do not gate within the largest ``B``;
+    all less ``after``, for context. Nobody's clock runs ahead, or only (``ahead``) that of
+    stream ``x``.
     """
     spec = draw_spec(draw, forced=False)
     spec = replace(spec, inputs=tuple(replace(r, bound_us=r.bound_us + 2) for r in spec.inputs))
@@ -138,7 +138,9 @@ def draw_timely_logs(draw: Draw, ahead: bool) -> Logs:
     for _ in range(draw(1, 24)):
         now_us += draw(0, spec.size_us)
         rule = spec.inputs[draw(0, len(spec.inputs) - 1)]
-        most_us = spec.hold_us - longest_us if rule.gating else bound_us
+        most_us = spec.hold_us - longest_us
+        if not rule.gating:
+            most_us = min(most_us, bound_us)
         delay_us = draw(1, most_us - spec.after_us)
         length_us = draw(1, delay_us if rule.gating else min(delay_us, longest_us))
         stream = "rsx"[draw(0, 2)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +102,17 @@ class Producer(KafkaProducer):  # type: ignore[misc]
             super().close(timeout=timeout)
         except kafka_errors.KafkaTimeoutError:
             self._closed = True
+
+
+def settle(producer: Producer, futures: Sequence[Any], limit_s: float) -> None:
+    """Sends what is buffered and waits until every future is done, or the limit has passed."""
+    until_us = clock.monotonic_us() + round(limit_s * 1e6)
+    with suppress(kafka_errors.KafkaError):  # the futures tell
+        producer.flush(limit_s)
+    for future in futures:
+        if not future.is_done:
+            with suppress(kafka_errors.KafkaError):
+                future.get(max(0.0, (until_us - clock.monotonic_us()) / 1e6))
 
 
 class _NoSecrets(logging.Filter):

@@ -7,7 +7,7 @@ from typing import Any
 
 from kafka import errors as kafka_errors
 
-from pipeline.connectors.kafka.clients import Clients, Producer
+from pipeline.connectors.kafka.clients import Clients, Producer, settle
 from pipeline.connectors.kafka.errors import is_too_large, largest_error, reraise, translated
 from pipeline.connectors.limits import batch_bytes
 from pipeline.errors import MotetError
@@ -49,7 +49,7 @@ class KafkaPublisher:
     def flush(self) -> None:
         try:
             if self._producer is not None and self._in_flight:
-                self._producer.flush(self._delivery_s)
+                settle(self._producer, [f for _, _, f in self._in_flight], self._delivery_s)
             while self._in_flight:
                 self._settle_oldest()
         except BaseException as error:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from kafka import TopicPartition as KafkaPartition
 from kafka import errors as kafka_errors
+from kafka.admin import TransactionState as AdminTransactionState
 from kafka.producer.transaction_manager import InitProducerIdHandler, TransactionState
 from kafka.structs import OffsetAndMetadata
 
-from pipeline.connectors.kafka.clients import Clients, Producer
+from pipeline.connectors.kafka.clients import Clients, Producer, settle
 from pipeline.connectors.kafka.errors import (
     is_too_large,
     largest_error,
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _CLOSE_LIMIT_S = 2.0
+_ASK_LIMIT_S = 30.0
 
 
 class KafkaSink:
@@ -125,20 +127,21 @@ class KafkaSink:
             sent.append((record, send(topic, value, key, list(headers), partition, timestamp_ms)))
 
     def _read_futures(self, producer: Producer) -> None:
-        """Returns once every record is acknowledged; raises the error of the first that is not."""
+        """Returns once every record is acknowledged; raises the error of one that is not.
+
+        The futures alone are the truth: the client's flush fails where it had to split a batch,
+        though all is well, and succeeds where a batch has expired.
+        """
         limit_s = producer.config["delivery_timeout_ms"] / 1000 + 1
-        flush_error: BaseException | None = None
-        try:
-            self._watched(limit_s + 1, "flush", producer.flush, limit_s)
-        except kafka_errors.KafkaError as error:
-            flush_error = error  # the futures say more, where there are any
+        self._watched(
+            2 * limit_s + 1, "flush", settle, producer, [f for _, f in self._sent], limit_s
+        )
         lost = [(record, future) for record, future in self._sent if not future.succeeded()]
         errors = [future.exception for _, future in lost if future.exception is not None]
-        if any(is_too_large(found) for found in errors):
+        if any(is_too_large(error) for error in errors):
             raise largest_error([record for record, _ in lost])
-        for found in [*errors, flush_error]:
-            if found is not None:
-                raise found
+        if errors:
+            raise errors[0]
         if lost:
             raise kafka_errors.KafkaTimeoutError("a record was not acknowledged in time")
         self._sent.clear()
@@ -171,25 +174,44 @@ class KafkaSink:
 
     def _make(self) -> None:
         """Makes a producer and opens the id: the first time for anyone, later as its owner."""
-        try:
-            self._producer = self._clients.transactional_producer(self._id)
-        except Unreachable as error:
-            if self._identity is None:
-                raise
-            raise Transient(str(error)) from error  # once running, an owner waits for the broker
-        self._watchdog = Watchdog(self._id)
         limit_s = self._clients.reach_timeout_s
+        self._watchdog = Watchdog(self._id)
         try:
+            if self._identity is not None:
+                self._watched(limit_s + _ASK_LIMIT_S, "open", self._demand_not_taken)
+            self._producer = self._clients.transactional_producer(self._id)
             self._watched(limit_s + 5, "open", self._initialize, self._producer, limit_s)
         except BaseException as error:
-            last = self._producer._transaction_manager.last_error
+            manager = self._producer._transaction_manager if self._producer else None
+            last = manager.last_error if manager else None
             self._discard()
-            if looks_fenced(error, last):
-                raise fenced(self._id) from error
             if not isinstance(error, Exception):
                 raise
+            if looks_fenced(error, last):
+                raise fenced(self._id) from error
+            if isinstance(error, Unreachable) and self._identity is not None:
+                raise Transient(str(error)) from error  # once running, an owner waits
             reraise(error, translated(f"{self._id}: open", error, last))
         self._identity = self._producer._transaction_manager.producer_id_and_epoch
+
+    def _demand_not_taken(self) -> None:
+        """Raises Fenced where another owner has a transaction open.
+
+        InitProducerId would abort that transaction before it compares epochs, so it is asked
+        only where there is none (DescribeTransactions, from Kafka 3.0 on, changes nothing).
+        """
+        admin = self._clients.admin()
+        try:
+            found = admin.describe_transactions([self._id])[self._id]
+        except kafka_errors.KafkaError as error:  # too old, or not permitted: the price is a retry
+            log.debug("%s: state of the transaction unknown: %r", self._id, error)
+            return
+        finally:
+            admin.close()
+        ours = (self._identity.producer_id, self._identity.epoch)
+        theirs = (found.producer_id, found.producer_epoch)
+        if found.state is AdminTransactionState.ONGOING and theirs != ours:
+            raise fenced(self._id)
 
     def _initialize(self, producer: Producer, limit_s: float) -> None:
         manager = producer._transaction_manager

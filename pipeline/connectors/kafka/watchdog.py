@@ -47,6 +47,7 @@ class Watchdog:
         """What ``function(*arguments)`` returns or raises; Transient after ``limit_s``."""
         job = _Job(function, arguments)
         if not self._stuck:
+            self._stuck = True  # and stays so where this thread is interrupted
             self._jobs.put(job)
             self._stuck = not job.done.wait(limit_s)
         if self._stuck:
@@ -57,11 +58,15 @@ class Watchdog:
         return value
 
     def close(self) -> None:
+        """Ends the thread, unless a call is stuck in it."""
         self._jobs.put(None)
+        if not self._stuck:
+            self._thread.join()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job.run()
+            del job  # an error would keep its frames, and their sockets, until the next call
 
 
 def close_within(limit_s: float, name: str, close: Callable[[], object]) -> None:

@@ -140,7 +140,7 @@ DECIDES_NOT = [
     {"fusion.dim": 64},
     {"outputs.results": "other"},
     {"commit_interval": "1s", "slots": 2},
-    {"limits.pixels": 5, "limits.decode_time": "1s", "limits.dead_letter_rate": "50%"},
+    {"limits.decode_time": "1s", "limits.dead_letter_rate": "50%"},
     {"limits.in_flight_bytes": "1MiB", "limits.open_bytes": "1MiB"},
     {"metrics.port": 1, "ray.address": "x"},
 ]

@@ -1,0 +1,28 @@
+"""A real Ray on this machine, once for the run, with logical GPUs."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+LOGICAL_GPUS = 2
+
+
+@pytest.fixture(scope="session")
+def ray_address():
+    """The address of a local Ray with two CPUs and two logical GPUs; joined by this process."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    ray = pytest.importorskip("ray")
+    context = ray.init(
+        num_cpus=2,
+        num_gpus=LOGICAL_GPUS,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address="127.0.0.1",
+    )
+    yield context.address_info["gcs_address"]
+    ray.shutdown()

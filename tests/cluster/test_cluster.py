@@ -1,0 +1,228 @@
+"""The pipeline on a real Ray and a real Kafka: calm, and with a SIGKILL for each role."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.cluster import Resources, check_resources, gpus_of
+from actors.supervisor import Supervisor, run_on_ray
+from pipeline.clock import monotonic_us
+from pipeline.connectors.kafka import KafkaConnector
+from pipeline.errors import InvalidInput
+from pipeline.local import run_local
+from pipeline.slot.ports import OutRecord, TopicPartition
+from pipeline.spec import PipelineSpec, loads
+
+pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(300)]
+
+STREAMS, SECONDS, LANES = 8, 50, 4
+BEGIN_US = 1_790_000_000_000_000
+
+PIPELINE = """
+version: 1
+name: {name}
+kafka: {{bootstrap: "{bootstrap}"}}
+inputs:
+  mic: {{topic: {prefix}.audio, type: "audio/L16;rate=16000;channels=1"}}
+  chat: {{topic: {prefix}.text, type: text/plain, gating: false}}
+windows: {{size: 1s}}
+slots: 2
+commit_interval: 50ms
+limits: {{in_flight_bytes: 128KiB}}  # a few windows a commit: a fault falls into the middle
+stages:
+  sound: {{encoder: log_mel, of: mic, num_gpus: {gpus}, batch_max: 16}}
+  words: {{encoder: hash_text, of: chat}}
+fusion: {{rule: weighted_sum, of: {{sound: 0.6, words: 0.4}}, dim: 16}}
+outputs: {{results: {name}.results, late: {name}.late, dead_letter: {name}.dead}}
+"""
+
+
+class Job:
+    """Input topics that several pipelines read, each into topics of its own."""
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self.connector = KafkaConnector(bootstrap)
+        self._bootstrap = bootstrap
+        self._prefix = prefix
+        self.control = self.connector.control()
+        for topic in (f"{prefix}.audio", f"{prefix}.text"):
+            self.control.create_topic(topic, LANES, 1, {})
+        self._publish()
+
+    def spec(self, name: str, gpus: str = "0") -> PipelineSpec:
+        text = PIPELINE.format(name=name, bootstrap=self._bootstrap, prefix=self._prefix, gpus=gpus)
+        spec = loads(text, folder=Path())
+        for topic in spec.topics_out():
+            if self.control.topics([topic])[topic] is None:
+                self.control.create_topic(topic, LANES, 1, {})
+        return spec
+
+    def file(self, name: str, folder) -> str:
+        path = folder / f"{name}.yaml"
+        path.write_text(
+            PIPELINE.format(name=name, bootstrap=self._bootstrap, prefix=self._prefix, gpus="0")
+        )
+        self.spec(name)
+        return str(path)
+
+    def results(self, name: str) -> list[tuple[int, bytes]]:
+        """Committed results as (lane, value without the pipeline's name), in log order."""
+        topic = f"{name}.results"
+        partitions = [TopicPartition(topic, lane) for lane in range(LANES)]
+        ends = self.control.stable_ends(partitions)
+        source = self.connector.source()
+        source.assign(dict.fromkeys(partitions, 0))
+        found = []
+        positions = dict.fromkeys(partitions, 0)
+        while any(positions[tp] < ends[tp] for tp in partitions):
+            for fetch in source.poll(1.0):
+                positions[TopicPartition(fetch.topic, fetch.partition)] = fetch.position
+                for record in fetch.records:
+                    value = json.loads(record.value)
+                    del value["model"]
+                    found.append((fetch.partition, json.dumps(value).encode()))
+        source.close()
+        return found
+
+    def _publish(self) -> None:
+        rng = np.random.default_rng(7)
+        publisher = self.connector.publisher()
+        for second in range(SECONDS):
+            for stream in range(STREAMS):
+                at_us = BEGIN_US + second * 1_000_000 + stream * 1000
+                key, lane = f"cam-{stream}".encode(), stream % LANES
+                samples = rng.integers(-9000, 9000, 16000).astype(">i2").tobytes()
+                publisher.send(OutRecord(f"{self._prefix}.audio", lane, key, samples, (), at_us))
+                if second % 3 == 0:
+                    text = f"words of stream {stream} at {second}".encode()
+                    publisher.send(OutRecord(f"{self._prefix}.text", lane, key, text, (), at_us))
+        publisher.flush()
+        publisher.close()
+
+
+@pytest.fixture(scope="module")
+def job(kafka) -> Job:
+    return Job(kafka, "cluster")
+
+
+@pytest.fixture(scope="module")
+def calm(job: Job) -> list[tuple[int, bytes]]:
+    """What a calm run in one process gives: the truth for all others."""
+    totals, _ = run_local(job.spec("calm"), job.connector, until_end=True)
+    results = sorted(job.results("calm"))
+    assert totals.windows == len(results) >= STREAMS * SECONDS
+    assert totals.late == totals.dead_letter == 0
+    return results
+
+
+def wait_for_results(job: Job, name: str, count: int) -> None:
+    """Returns once so many results are committed: the run is in its middle then."""
+    partitions = [TopicPartition(f"{name}.results", lane) for lane in range(LANES)]
+    deadline_us = monotonic_us() + 60_000_000
+    while sum(job.control.stable_ends(partitions).values()) < count:
+        assert monotonic_us() < deadline_us, "no results in 60 s"
+
+
+def run_and_kill(job: Job, name: str, kill: Callable[[dict[str, list[int]]], None]) -> Supervisor:
+    """A run to the end in which ``kill`` is called in its middle; raises what it raised."""
+    spec = job.spec(name)
+    started = threading.Event()
+    held: list[Supervisor] = []
+    pids: dict[str, list[int]] = {}
+    errors: list[BaseException] = []
+
+    def on_start(supervisor: Supervisor) -> None:
+        held.append(supervisor)
+        pids.update(supervisor.pids())
+        started.set()
+
+    def work() -> None:
+        try:
+            run_on_ray(
+                spec, job.connector, until_end=True, stop=threading.Event(), on_start=on_start
+            )
+        except BaseException as error:
+            errors.append(error)
+            started.set()
+
+    thread = threading.Thread(target=work, name="run")
+    thread.start()
+    assert started.wait(150)
+    if not errors:
+        wait_for_results(job, name, 20)
+        kill(pids)
+    thread.join(120)
+    assert not thread.is_alive(), "the run did not end"
+    if errors:
+        raise errors[0]
+    return held[0]
+
+
+def test_a_calm_run_on_ray_gives_the_results_of_one_process(job, calm, ray_address):
+    spec = job.spec("steady")
+    totals, _ = run_on_ray(spec, job.connector, until_end=True, stop=threading.Event())
+    assert sorted(job.results("steady")) == calm
+    assert totals.windows == len(calm)
+    assert totals.records == {"mic": STREAMS * SECONDS, "chat": STREAMS * -(-SECONDS // 3)}
+
+
+@pytest.mark.parametrize("role", ["encoder", "ingest", "fusion"])
+def test_a_killed_actor_changes_nothing(job, calm, ray_address, role):
+    supervisor = run_and_kill(
+        job, f"kill-{role}", lambda pids: os.kill(pids[role][0], signal.SIGKILL)
+    )
+    assert supervisor.restarts == {role: 1}, "the fault did not happen"
+    assert sorted(job.results(f"kill-{role}")) == calm
+
+
+def test_a_killed_driver_goes_on_where_it_was(job, calm, ray_address, tmp_path):
+    command = [sys.executable, "-m", "actors", "run", job.file("driver", tmp_path), "--until-end"]
+    environment = {**os.environ, "RAY_ADDRESS": ray_address}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    wait_for_results(job, "driver", 20)
+    first.kill()
+    first.communicate()
+    before = len(job.results("driver"))
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=90, check=True)
+    assert sorted(job.results("driver")) == calm
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert 0 < before < len(calm), "the fault came too late to show anything"
+    assert 0 < summary["windows"] <= len(calm) - before
+
+
+def test_gpus_are_assigned_as_demanded_and_reported(job, calm, ray_address):
+    spec = job.spec("gpus", gpus="1")
+    seen: list[dict[str, dict[str, object]]] = []
+    run_on_ray(
+        spec,
+        job.connector,
+        until_end=True,
+        stop=threading.Event(),
+        on_start=lambda supervisor: seen.append(dict(supervisor.devices)),
+    )
+    gpus = {name: device["gpus"] for name, device in seen[0].items()}
+    sound = [ids for name, ids in gpus.items() if name.startswith("sound")]
+    assert len(sound) == 1
+    assert len(sound[0]) == 1
+
+
+def test_a_demand_that_the_cluster_lacks_is_named(job):
+    spec = job.spec("gpus", gpus="1")
+    with pytest.raises(InvalidInput, match=r"stages\.sound\.num_gpus = 1: .*cluster has 0"):
+        check_resources(spec, Resources(cpus=2, gpus=0))
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0, 0.0), (1, 0.5), (2, 1.0), (8, 1.0)])
+def test_auto_is_an_equal_share_of_what_is_there(job, gpus, share):
+    spec = job.spec("gpus", gpus="auto")
+    assert gpus_of(spec, "words", Resources(cpus=2, gpus=gpus)) == share
