@@ -8,14 +8,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from pipeline.cli import main as cli_main
+from pipeline.connectors.environment import CONSUMER_ENV
 
 if TYPE_CHECKING:
+    from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
-    from pipeline.tasks.options import RunOptions, RunSummary
+    from pipeline.tasks.host import RunControl
+    from pipeline.tasks.totals import Totals
 
 
 def main() -> int:
     """Runs the command line that the process was given; its exit code."""
+    _with_consumer_environment()
     if not os.environ.get("MOTET_DEBUG"):
         # What the client library warns of is told to the user as one line, by the one who knows.
         library = logging.getLogger("kafka")
@@ -24,11 +28,23 @@ def main() -> int:
     return cli_main(cluster=run_on_cluster)
 
 
-def run_on_cluster(spec: PipelineSpec, options: RunOptions) -> RunSummary | None:
+def run_on_cluster(
+    spec: PipelineSpec, connector: Connector, control: RunControl
+) -> tuple[Totals, float]:
     """Runs a pipeline on Ray; Ray is imported here and not before."""
-    from actors.supervisor import run
+    from actors.supervisor import run_on_ray
 
-    return run(spec, options)
+    return run_on_ray(spec, connector, control)
+
+
+def _with_consumer_environment() -> None:
+    """Starts this process anew with the malloc settings of consumers, which are read at start.
+
+    ``motet run --local`` consumes in this very process; on a cluster actors get them from Ray.
+    """
+    wanted = dict(CONSUMER_ENV)
+    if "run" in sys.argv[1:2] and not wanted.keys() & os.environ.keys():
+        os.execve(sys.executable, [*sys.orig_argv], {**os.environ, **wanted})
 
 
 if __name__ == "__main__":

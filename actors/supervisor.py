@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,9 +17,8 @@ from pipeline.encoders.checking import check_pipeline
 from pipeline.errors import MotetError
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
-from pipeline.tasks.options import RunOptions, RunSummary
+from pipeline.tasks.host import RunControl
 from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
-from pipeline.tasks.stopping import stop_on_signals
 from pipeline.tasks.totals import Totals
 
 TICK_S = 0.1
@@ -39,8 +36,15 @@ class Supervisor:
     each slot has one living owner, and Kafka fences those that only seem dead.
     """
 
-    def __init__(self, spec: PipelineSpec, connector: Connector, resources: Resources) -> None:
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        connector: Connector,
+        resources: Resources,
+        steering: RunControl,
+    ) -> None:
         self._spec = spec
+        self._steering = steering
         self._connector = connector
         self._lengths = check_pipeline(spec)
         self._gpus = {name: gpus_of(spec, name, resources) for name in spec.stages}
@@ -124,18 +128,18 @@ class Supervisor:
 
     # -- watch ------------------------------------------------------------------------------
 
-    def run(self, until_end: bool, stop: threading.Event) -> Totals:
-        """Until all is done, or ``stop`` is set and what is in flight is finished."""
+    def run(self) -> Totals:
+        """Until all is done, or it is told to stop and what is in flight is finished."""
         draining_until: float | None = None
         status_at = time.monotonic()
         while True:
             self._look()
             now = time.monotonic()
-            if stop.is_set() and draining_until is None:
+            if self._steering.stop.is_set() and draining_until is None:
                 draining_until = now + DRAIN_S_MAX
                 for owner in self._owners:
                     owner.drain()
-            ending = until_end or draining_until is not None
+            ending = self._steering.until_end or draining_until is not None
             if now >= status_at:
                 status_at = now + (TICK_S if ending else STATUS_EVERY_S)
                 done = self._status()
@@ -208,7 +212,7 @@ class Supervisor:
 
     def _count(self, role: str, what: str, cause: str) -> None:
         self.restarts[role] = self.restarts.get(role, 0) + 1
-        print(f"motet: {role} of {what} ended ({cause}); starting it anew", file=sys.stderr)  # noqa: T201
+        self._steering.say(f"motet: {role} of {what} ended ({cause}); starting it anew")
         if self.restarts[role] > RESTARTS_MAX:
             raise MotetError(f"{role} of {what} ended {RESTARTS_MAX} times; last: {cause}")
 
@@ -221,39 +225,24 @@ def _cause(error: BaseException) -> str:
 def run_on_ray(
     spec: PipelineSpec,
     connector: Connector,
-    *,
-    until_end: bool,
-    stop: threading.Event,
+    steering: RunControl,
     on_start: Callable[[Supervisor], None] = lambda _supervisor: None,
 ) -> tuple[Totals, float]:
-    """Runs a pipeline on the cluster; returns what was committed and the seconds it took."""
-    ports = connector.control()
+    """Runs a pipeline on the cluster; ``on_start`` is given the supervisor once all runs."""
+    log = connector.control()
     try:
-        layout = check_topics(spec, ports)
-        ends = ports.stable_ends(layout.partitions(spec)) if until_end else None
+        layout = check_topics(spec, log)
+        ends = log.stable_ends(layout.partitions(spec)) if steering.until_end else None
     finally:
-        ports.close()
+        log.close()
     resources = connect(spec)
     check_resources(spec, resources)
-    supervisor = Supervisor(spec, connector, resources)
+    supervisor = Supervisor(spec, connector, resources, steering)
     try:
         supervisor.start(layout, ends)
         on_start(supervisor)
         began = time.monotonic()
-        totals = supervisor.run(until_end, stop)
+        totals = supervisor.run()
         return totals, time.monotonic() - began
     finally:
         supervisor.close()
-
-
-def run(spec: PipelineSpec, options: RunOptions) -> RunSummary:
-    """``motet run`` on Ray; SIGTERM and Ctrl-C drain."""
-    from pipeline.connectors.kafka import KafkaConnector
-
-    connector = KafkaConnector(spec.kafka.bootstrap, spec.kafka.client)
-    with stop_on_signals() as stop:
-        try:
-            totals, seconds = run_on_ray(spec, connector, until_end=options.until_end, stop=stop)
-        finally:
-            ray.shutdown()
-    return totals.summary(seconds)

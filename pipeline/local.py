@@ -23,12 +23,11 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.encode import encode_task
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
+from pipeline.tasks.host import RunControl
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
-from pipeline.tasks.options import RunOptions, RunSummary
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, SlotOwner, check_topics, fence_ids, stale_ids
-from pipeline.tasks.stopping import stop_on_signals
 from pipeline.tasks.totals import Totals
 
 DRAIN_S_MAX = 15.0
@@ -102,37 +101,26 @@ class Running:
 
 
 def run_local(
-    spec: PipelineSpec,
-    connector: Connector,
-    *,
-    until_end: bool = False,
-    stop: threading.Event | None = None,
-    on_start: Callable[[Totals], None] = lambda _totals: None,
+    spec: PipelineSpec, connector: Connector, control: RunControl
 ) -> tuple[Totals, float]:
-    """Runs a pipeline in this process until ``stop`` is set or, with ``until_end``, all is done.
-
-    Returns what was committed and the seconds that it took, start-up left out. Raises
-    MotetError (Fenced where another run took over).
-    """
-    stop = stop or threading.Event()
+    """Runs a pipeline in this process; raises MotetError (Fenced where another run took over)."""
     lengths = check_pipeline(spec)
-    control = connector.control()
-    layout = check_topics(spec, control)
-    ends = control.stable_ends(layout.partitions(spec)) if until_end else None
-    owners, cuts = take_slots(spec, connector, layout, Retry(stop))
+    log = connector.control()
+    layout = check_topics(spec, log)
+    ends = log.stable_ends(layout.partitions(spec)) if control.until_end else None
+    owners, cuts = take_slots(spec, connector, layout, Retry(control.stop))
     encoders = EncoderThreads(spec, lengths)
     began_us = monotonic_us()
     running = _wire(spec, connector, owners, cuts, lengths, encoders, ends)
-    on_start(running.totals)
     running.start()
     try:
-        _wait(running, until_end, stop)
+        _wait(running, control)
     finally:
         running.stop()
         encoders.close()
         for owner in owners.values():
             owner.close()
-        control.close()
+        log.close()
     return running.totals, (monotonic_us() - began_us) / 1e6
 
 
@@ -185,28 +173,18 @@ def _wire(
     return Running(ingest, fusion, fusion_task.totals)
 
 
-def _wait(running: Running, until_end: bool, stop: threading.Event) -> None:
+def _wait(running: Running, control: RunControl) -> None:
     """Until all is done, told to stop (what is in flight is finished), or something has failed."""
     draining_until_us: int | None = None
     while True:
         running.changed.wait(0.02)
         if running.failure is not None:
             raise running.failure
-        if stop.is_set() and draining_until_us is None:
+        if control.stop.is_set() and draining_until_us is None:
             running.ingest.drain()
             draining_until_us = monotonic_us() + int(DRAIN_S_MAX * 1e6)
-        ending = until_end or draining_until_us is not None
+        ending = control.until_end or draining_until_us is not None
         if ending and running.ingest.drained.is_set() and running.fusion.idle:
             return
         if draining_until_us is not None and monotonic_us() > draining_until_us:
             return  # what is not committed is done again after the next start
-
-
-def run(spec: PipelineSpec, options: RunOptions) -> RunSummary:
-    """``motet run --local``; SIGTERM and Ctrl-C drain."""
-    from pipeline.connectors.kafka import KafkaConnector
-
-    connector = KafkaConnector(spec.kafka.bootstrap, spec.kafka.client)
-    with stop_on_signals() as stop:
-        totals, seconds = run_local(spec, connector, until_end=options.until_end, stop=stop)
-    return totals.summary(seconds)

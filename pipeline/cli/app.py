@@ -1,4 +1,4 @@
-"""The typer app: which commands there are, and what the cluster runner is.
+"""The typer app: which commands there are, and what the cluster host is.
 
 ``pipeline`` knows no Ray: whoever has one hands ``main`` a callable that runs a spec on it.
 Command modules import what they need when they run, so that ``--help`` stays instant.
@@ -6,7 +6,7 @@ Command modules import what they need when they run, so that ``--help`` stays in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,18 +18,14 @@ from pipeline.cli.errors import guarded
 from pipeline.cli.terminal import emit
 
 if TYPE_CHECKING:
-    from pipeline.spec import PipelineSpec
-    from pipeline.tasks.options import RunOptions, RunSummary
-
-    # None where the user stopped the run before the end that was asked for.
-    ClusterRunner = Callable[[PipelineSpec, RunOptions], RunSummary | None]
+    from pipeline.tasks.host import Host
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """What the commands are given from outside; None: no cluster runner is installed."""
+class Given:
+    """What the commands are given from outside; None: no cluster host is installed."""
 
-    cluster: ClusterRunner | None = None
+    cluster: Host | None = None
 
 
 app = typer.Typer(
@@ -64,7 +60,7 @@ def root(
         raise typer.Exit(2)
 
 
-def main(arguments: Sequence[str] | None = None, cluster: ClusterRunner | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, cluster: Host | None = None) -> int:
     """Runs one command line (default: the process's own) and gives its exit code."""
     import sys
 
@@ -72,7 +68,7 @@ def main(arguments: Sequence[str] | None = None, cluster: ClusterRunner | None =
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def invoke() -> None:
-        with command.make_context("motet", given, obj=Host(cluster)) as context:
+        with command.make_context("motet", given, obj=Given(cluster)) as context:
             command.invoke(context)
 
     return guarded(invoke)

@@ -13,10 +13,9 @@ from pipeline.cli.terminal import emit, say, stopping
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
-    from pipeline.cli.app import ClusterRunner
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
-    from pipeline.tasks.options import RunSummary
+    from pipeline.tasks.host import Host, RunSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -53,37 +52,44 @@ def run(
     {records, windows, late, dead_letter, seconds, windows_per_second} as JSON.
     """
     from pipeline.cli.connect import connect_for
-    from pipeline.tasks.options import RunOptions
 
     given = tuple(sets or ())
     spec = load_spec(file, given if start is None else (*given, f"start={start}"))
-    runner = None if local else _cluster_runner(context, file)
     # torch comes with it, seconds that a mistake in the file need not wait for
     from pipeline.encoders.checking import check_pipeline
 
+    host = local_host() if local else cluster_host(context, file)
     check_pipeline(spec)
     connector = connect_for(spec, wait=wait)
-    options = RunOptions(until_end=until_end, local=local, start=start, sets=given, wait=wait)
-    summary = _run_local(spec, connector, until_end) if runner is None else runner(spec, options)
+    summary = run_pipeline(host, spec, connector, until_end=until_end)
     if until_end and summary is not None:
         emit(json.dumps(summary))
 
 
-def _cluster_runner(context: typer.Context, file: Path) -> ClusterRunner:
-    runner: ClusterRunner | None = context.obj.cluster
-    if runner is None:
-        why = "no cluster runner is installed here"
-        raise InvalidInput(Problem("run", str(file), why, "run it in one process with --local"))
-    return runner
-
-
-def _run_local(spec: PipelineSpec, connector: Connector, until_end: bool) -> RunSummary | None:
-    """The summary, or None where the user stopped it before the end that was asked for."""
+def local_host() -> Host:
     from pipeline.local import run_local
 
+    return run_local
+
+
+def cluster_host(context: typer.Context, file: Path) -> Host:
+    host: Host | None = context.obj.cluster
+    if host is None:
+        why = "no cluster host is installed here"
+        raise InvalidInput(Problem("run", str(file), why, "run it in one process with --local"))
+    return host
+
+
+def run_pipeline(
+    host: Host, spec: PipelineSpec, connector: Connector, *, until_end: bool
+) -> RunSummary | None:
+    """The summary, or None where the user stopped it before the end that was asked for."""
+    from pipeline.tasks.host import RunControl, summary
+
     with stopping() as stop:
-        totals, seconds = run_local(spec, connector, until_end=until_end, stop=stop)
+        control = RunControl(until_end=until_end, stop=stop, say=say)
+        totals, seconds = host(spec, connector, control)
     if stop.is_set():
         say("motet: stopped; what was committed stays, and the next run goes on from there")
         return None
-    return totals.summary(seconds)
+    return summary(totals, seconds)

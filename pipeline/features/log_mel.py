@@ -25,6 +25,7 @@ from pipeline.features.mel import MelConfig, dct_matrix, hann_window, mel_bank
 Samples = NDArray[np.float32]
 
 AMIN = 1e-10  # librosa.power_to_db: the floor of a power, -100 dB
+TOP_DB = 80.0  # librosa.feature.mfcc: how far under the peak the floor of dB is
 
 # Frames a tile. On a CPU a tile's spectra (192 rows of 201 bins, 16 bytes each: 0.6 MB) stay in
 # the second-level cache, and larger ones page-fault on every allocation; smaller ones pay more
@@ -133,12 +134,10 @@ def mfcc(
     with torch.inference_mode():
         layout = _Layout(clips, config, tile)
         rows = _mel_db(layout, config, device, tile)
-        parts: list[torch.Tensor] = []
         for first, count in zip(layout.firsts, layout.frames, strict=True):
             own = rows[first : first + count]
             if count:
-                own.clamp_(min=own.amax() - 80.0)
-            parts.append(own)
+                own.clamp_(min=own.amax() - TOP_DB)
         matrix = dct_matrix(n_mfcc, config.n_mels, lifter, device)
         out = torch.empty((layout.total, n_mfcc), dtype=torch.float32, device=device)
         for first in range(0, layout.total, tile):

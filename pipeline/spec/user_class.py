@@ -16,6 +16,8 @@ from typing import Any
 from pipeline.errors import InvalidInput, MotetError, Problem
 from pipeline.spec.problems import nearest
 
+_RENAME = "rename your module to a name that nothing else has"
+
 
 def load_class(path: str, folder: Path | None, key: str) -> Any:
     """The object that ``package.module:Class`` names; ``key`` is the file's key, for errors.
@@ -45,19 +47,20 @@ def _import(module_name: str, path: str, folder: Path | None, key: str) -> Modul
         entry = str(folder.resolve())
         if entry not in sys.path:
             sys.path.append(entry)
-            importlib.invalidate_caches()
+        importlib.invalidate_caches()  # the file may be younger than the last look at its folder
     try:
         return importlib.import_module(module_name)
     except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name is not None
-        if missing and (module_name + ".").startswith(f"{error.name}."):  # type: ignore[attr-defined]
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
             top = sys.modules.get(module_name.partition(".")[0])
             found = f" ({_file_of(top)} was found){_shadowed(top, folder)}" if top else ""
             where = f"is not in {folder} or on the import path" if folder else "is not installed"
-            raise InvalidInput(Problem(
-                key, path, f"module {error.name} {where}{found}",  # type: ignore[attr-defined]
-                "put the file beside the pipeline file, or install its package",
-            )) from error  # fmt: skip
+            remedy = "put the file beside the pipeline file, or install its package"
+            if top and _hidden_file(top, folder):
+                remedy = _RENAME
+            why = f"module {missing} {where}{found}"
+            raise InvalidInput(Problem(key, path, why, remedy)) from error
         why = f"importing {module_name} fails with {one_line(error)}"
         raise InvalidInput(
             Problem(key, path, why, "correct the module; it must import in every worker")
@@ -88,7 +91,7 @@ def _shadowed(module: ModuleType, folder: Path | None) -> str:
 
 def _remedy(name: str, there: Mapping[str, Any], module: ModuleType, folder: Path | None) -> str:
     if _hidden_file(module, folder):
-        return "rename your module to a name that nothing else has"
+        return _RENAME
     classes = [each for each, value in there.items() if inspect.isclass(value)]
     meant = nearest(name, classes)
     return f"did you mean '{meant}'?" if meant else "name a class that the module defines"

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.tasks.messages import Counts
-from pipeline.tasks.options import RunSummary
 
 _K = TypeVar("_K")
 
@@ -38,17 +37,6 @@ class Totals:
         self.forced += other.forced
         self.windows += other.windows
         self.dead_letter += other.dead_letter
-
-    def summary(self, seconds: float) -> RunSummary:
-        """The line that ``motet run --until-end`` prints (contract section 5)."""
-        return {
-            "records": sum(self.records.values()),
-            "windows": self.windows,
-            "late": self.late,
-            "dead_letter": self.dead_letter,
-            "seconds": round(seconds, 3),
-            "windows_per_second": round(self.windows / seconds, 1) if seconds > 0 else 0.0,
-        }
 
 
 def _add(into: dict[_K, int], what: dict[_K, int]) -> None:

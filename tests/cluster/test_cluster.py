@@ -22,6 +22,7 @@ from pipeline.errors import InvalidInput
 from pipeline.local import run_local
 from pipeline.slot.ports import OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec, loads
+from pipeline.tasks.host import RunControl
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -118,7 +119,7 @@ def job(kafka) -> Job:
 @pytest.fixture(scope="module")
 def calm(job: Job) -> list[tuple[int, bytes]]:
     """What a calm run in one process gives: the truth for all others."""
-    totals, _ = run_local(job.spec("calm"), job.connector, until_end=True)
+    totals, _ = run_local(job.spec("calm"), job.connector, RunControl(until_end=True))
     results = sorted(job.results("calm"))
     assert totals.windows == len(results) >= STREAMS * SECONDS
     assert totals.late == totals.dead_letter == 0
@@ -148,9 +149,7 @@ def run_and_kill(job: Job, name: str, kill: Callable[[dict[str, list[int]]], Non
 
     def work() -> None:
         try:
-            run_on_ray(
-                spec, job.connector, until_end=True, stop=threading.Event(), on_start=on_start
-            )
+            run_on_ray(spec, job.connector, RunControl(until_end=True), on_start)
         except BaseException as error:
             errors.append(error)
             started.set()
@@ -170,7 +169,7 @@ def run_and_kill(job: Job, name: str, kill: Callable[[dict[str, list[int]]], Non
 
 def test_a_calm_run_on_ray_gives_the_results_of_one_process(job, calm, ray_address):
     spec = job.spec("steady")
-    totals, _ = run_on_ray(spec, job.connector, until_end=True, stop=threading.Event())
+    totals, _ = run_on_ray(spec, job.connector, RunControl(until_end=True))
     assert sorted(job.results("steady")) == calm
     assert totals.windows == len(calm)
     assert totals.records == {"mic": STREAMS * SECONDS, "chat": STREAMS * -(-SECONDS // 3)}
@@ -206,9 +205,8 @@ def test_gpus_are_assigned_as_demanded_and_reported(job, calm, ray_address):
     run_on_ray(
         spec,
         job.connector,
-        until_end=True,
-        stop=threading.Event(),
-        on_start=lambda supervisor: seen.append(dict(supervisor.devices)),
+        RunControl(until_end=True),
+        lambda supervisor: seen.append(dict(supervisor.devices)),
     )
     gpus = {name: device["gpus"] for name, device in seen[0].items()}
     sound = [ids for name, ids in gpus.items() if name.startswith("sound")]

@@ -105,7 +105,7 @@ def test_a_shadowed_package_tells_which_file_was_found(folder, written):
     written(GOOD, "json.mine")
     text = error_of("json.mine:Loudness", folder=folder)
     assert sys.modules["json"].__file__ in text
-    assert f"it hides {folder / 'json'}" in text
+    assert f"it hides {folder / 'json'}; rename your module" in text
 
 
 def test_no_such_encoder():

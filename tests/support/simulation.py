@@ -109,6 +109,7 @@ class Simulation:
         self._foreign: Transaction | None = None
         self._foreign_serial = 0
         self._claimed: dict[tuple[Host, int], tuple[dict[TopicPartition, int], Counter[str]]] = {}
+        self._openers: dict[str, Host] = {}
         self._last_claims: dict[int, Host] = {}
         self._log: list[str] = []
 
@@ -162,8 +163,6 @@ class Simulation:
         host = Host(f"h{self._host_serial}", run_id, spec, connector, self._around())
         made.append(host)
         host.on_claimed = self._on_claimed
-        for other in self.living():
-            other.superseded = True
         self.hosts.append(host)
         self._trace("host", host.name, run_id, spec.slots)
         return host
@@ -226,6 +225,8 @@ class Simulation:
             return
         host = known[1]()
         phase = self._phase(host, step, port)
+        if step == "open-reply" and isinstance(port, MemorySink):
+            self._opened(host, port.transactional_id)
         self._trace("hook", host.name, phase, step)
         self._log.append(f"{host.name} {phase} {step}")
         if host.phase == "ended":
@@ -252,6 +253,13 @@ class Simulation:
             self._others()
         if host.phase == "ended":
             raise Crash(host)
+
+    def _opened(self, host: Host, transactional_id: str) -> None:
+        """Whoever had the id before has lost it for ever."""
+        before = self._openers.get(transactional_id)
+        if before is not None and before is not host:
+            before.superseded = True
+        self._openers[transactional_id] = host
 
     def _phase(self, host: Host, step: str, port: object) -> str:
         if host.phase == "starting":
@@ -511,7 +519,7 @@ class Simulation:
 
     def _settled(self) -> bool:
         newest = self.living()[-1] if self.living() else None
-        if newest is None or newest.phase != "running" or newest.awaited:
+        if newest is None or newest.phase != "running" or newest.task.replaying or newest.awaited:
             return False
         if any(feed.lane.open_windows for feed in newest.task.lanes.values()):
             return False

@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka import TopicPartition as KafkaPartition
 from kafka import errors as kafka_errors
+from kafka.util import Timer
 
 from pipeline import clock
 from pipeline.connectors.kafka.clients import Clients
@@ -17,9 +18,6 @@ from pipeline.connectors.limits import position_lost
 from pipeline.errors import MotetError, PositionLost
 from pipeline.slot.ports import Fetch, LogRecord, TopicPartition
 
-# The client's poll returns for records only; to report positions that pass markers alone it is
-# asked in slices.
-_SLICE_US = 25_000
 _ENDS_LIMIT_S = 5.0  # an unknown end counts as behind: better late than a reader that stands
 
 
@@ -54,9 +52,8 @@ class KafkaSource:
         until_us = clock.monotonic_us() + round(timeout_s * 1e6)
         while True:
             left_us = max(0, until_us - clock.monotonic_us())
-            polled = self._poll_client(min(left_us, _SLICE_US) / 1000)
-            fetches = self._fetches(polled)
-            if fetches or left_us <= _SLICE_US:
+            fetches = self._fetches(self._poll_client(left_us / 1000))
+            if fetches or left_us == 0:
                 return fetches
 
     def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
@@ -67,8 +64,16 @@ class KafkaSource:
         close_within(5.0, "kafka-source", self._consumer.close)
 
     def _poll_client(self, timeout_ms: float) -> dict[KafkaPartition, list[Any]]:
+        """One round of the client's poll, which itself goes on until there are records.
+
+        A round ends with every answer of a broker, so that positions which pass markers alone
+        are seen at once.
+        """
+        consumer = self._consumer
         try:
-            polled: dict[KafkaPartition, list[Any]] = self._consumer.poll(timeout_ms)
+            polled: dict[KafkaPartition, list[Any]] = consumer._poll_once(
+                Timer(timeout_ms), consumer.config["max_poll_records"]
+            )
             return polled
         except kafka_errors.OffsetOutOfRangeError as error:
             raise self._lost(*next(iter(error.args[0].items()))) from error
