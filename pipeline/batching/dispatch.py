@@ -16,6 +16,7 @@ from pipeline.batching.batch import JobResult, StageJob
 
 CREDITS = 2  # batches in flight a replica: one runs, one waits at the door
 BATCH_BYTES_MAX = 16 << 20
+BACKLOG_BATCHES = 2  # queued a replica: more would only wait, and hold memory
 DEATHS_MAX = 3  # a window that took this many replicas with it, alone on each, has failed
 
 
@@ -160,6 +161,14 @@ class Dispatcher:
 
     def queued(self, stage: str) -> int:
         return len(self._stages[stage].ready) + len(self._stages[stage].suspects)
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether every stage has more queued than its replicas will take for a while."""
+        return all(
+            len(state.ready) >= BACKLOG_BATCHES * state.rule.batch_max * len(state.credits) > 0
+            for state in self._stages.values()
+        )
 
     @property
     def windows(self) -> int:

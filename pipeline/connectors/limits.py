@@ -46,12 +46,12 @@ def check_size(record: OutRecord, max_message_bytes: int) -> None:
         raise too_large(record.topic, record.partition, size, max_message_bytes)
 
 
-def too_large(topic: str, partition: int, size: int | None, limit: int | None) -> Refused:
-    """The error for a record over the topic's limit; None: the number is not known."""
-    what = "a record" if size is None else f"a record of {size} bytes"
+def too_large(topic: str, partition: int, size: int, limit: int | None) -> Refused:
+    """The error for a record over the topic's limit; None where that is not known."""
     over = "" if limit is None else f" = {limit}"
     return Refused(
-        f"{topic}-{partition}: {what} is over the topic's max.message.bytes{over}; "
+        f"{topic}-{partition}: a record of {size} bytes is over the topic's "
+        f"max.message.bytes{over}; "
         "raise that setting of the topic, or send less in one record"
     )
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 
-from pipeline.fusion.linear import Fused
+from pipeline.fusion.linear import Fused, Rows
 
 # Floats are Python's repr: the shortest digits that give the same float64 back. NaN has no JSON
 # and raises. Inner maps are sorted at every depth, so equal data is equal bytes.
@@ -37,15 +38,15 @@ def result_json(
     ``coverage`` by audio input, ``text``, ``data`` and ``failed`` by stage. Raises ValueError for
     NaN or infinity, which no checked output holds.
     """
-    vector = None if fused.vector is None else np.asarray(fused.vector, np.float64).tolist()
+    vector = "null" if fused.vector is None else _numbers(fused.vector)
     parts = (
         ("stream", stream),
-        ("window", None),
+        ("window", _Raw(f'{{"start_us":{start_us},"end_us":{end_us}}}')),
         ("rev", rev),
         ("present", sorted(present)),
         ("missing", sorted(missing)),
         ("coverage", dict(coverage)),
-        ("output", {"vector": vector}),
+        ("output", _Raw(f'{{"vector":{vector}}}')),
         ("weights", fused.weights),
         ("attribution", fused.attribution),
         ("text", dict(text)),
@@ -53,8 +54,19 @@ def result_json(
         ("failed", dict(failed)),
         ("model", model),
     )
-    window = f'{{"start_us":{start_us},"end_us":{end_us}}}'
     body = ",".join(
-        f'"{key}":{window if key == "window" else _ENCODE(value)}' for key, value in parts
+        f'"{key}":{value if isinstance(value, _Raw) else _ENCODE(value)}' for key, value in parts
     )
     return f"{{{body}}}".encode()
+
+
+class _Raw(str):
+    """JSON already."""
+
+
+def _numbers(vector: Rows) -> str:
+    """orjson writes the same shortest digits as Python's repr, ten times faster."""
+    numbers = np.ascontiguousarray(vector, np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError("a fused vector that is not finite has no JSON")
+    return orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY).decode("ascii")

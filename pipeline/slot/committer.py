@@ -85,9 +85,11 @@ class Committer:
         self._last: dict[int, int] = {}  # lane -> number of the newest committed cut of ours
         self.retries_total = 0
 
-    def claim(self, cuts: Mapping[int, LaneCut], seen_owner: str | None) -> None:
-        """Commits the recovered cuts unchanged, under this owner (``seen_owner`` had them)."""
-        self._commit(cuts, [], {lane: (seen_owner, cut.number) for lane, cut in cuts.items()})
+    def claim(self, cuts: Mapping[int, LaneCut], seen_owners: Mapping[int, str | None]) -> None:
+        """Commits the recovered cuts unchanged, under this owner (``seen_owners`` had them)."""
+        self._commit(
+            cuts, [], {lane: (seen_owners[lane], cut.number) for lane, cut in cuts.items()}
+        )
 
     def commit(self, cuts: Mapping[int, LaneCut], records: Sequence[OutRecord]) -> None:
         owner = self._identity.owner

@@ -6,6 +6,7 @@ Every doubt is an error that names the way out, never a silent jump (contract se
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from pipeline.errors import PositionLost
 from pipeline.lane.record import LaneCut
@@ -17,14 +18,11 @@ from pipeline.slot.ports import Committed, Control, TopicPartition
 REMEDY = "run `motet reset FILE` to choose where it goes on, or take a new name"
 
 
-class Recovered:
-    """The cuts of a slot's lanes, and the run that had them (None: it never ran)."""
+class Recovered(NamedTuple):
+    """By lane, the cut that it goes on from, and the run that had it (None: nobody yet)."""
 
-    __slots__ = ("cuts", "owner")
-
-    def __init__(self, cuts: dict[int, LaneCut], owner: str | None) -> None:
-        self.cuts = cuts
-        self.owner = owner
+    cuts: dict[int, LaneCut]
+    owners: dict[int, str | None]
 
 
 def recover(
@@ -35,27 +33,31 @@ def recover(
 ) -> Recovered:
     """Reads where the slot stands; the ids of all its owners must have been fenced before.
 
-    ``start_positions`` answers for a pipeline that never ran. Raises PositionLost.
+    ``start_positions`` answers for a lane that nobody has claimed yet. Lanes of a slot may differ
+    in that, and in who had them: another number of slots cut them otherwise, and a run may have
+    ended between two claims. Raises PositionLost.
     """
-    partitions = identity.partitions()
-    committed = control.committed(identity.pipeline, partitions)
+    committed = control.committed(identity.pipeline, identity.partitions())
     known = {tp: entry for tp, entry in committed.items() if entry is not None}
-    if not known:
-        _refuse_expired(identity, control, results_topic)
-        begin = start_positions(partitions)
-        return Recovered({lane: _first(identity, lane, begin) for lane in identity.lanes}, None)
-    missing = [tp for tp in partitions if tp not in known]
+    claimed = {tp.partition for tp in known}
+    missing = [tp for tp in identity.partitions(sorted(claimed)) if tp not in known]
     if missing:
         raise PositionLost(
-            f"kafka offsets of {_name(missing[0])}: none are committed, though others of slot "
-            f"{identity.slot} are; {REMEDY}"
+            f"kafka offsets of {_name(missing[0])}: none are committed, though others of lane "
+            f"{missing[0].partition} are; {REMEDY}"
         )
     loaded = {tp: metadata.load(tp, entry) for tp, entry in known.items()}
     for tp, found in loaded.items():
         _check_rules(identity, tp, found)
     _check_logs(control, known, loaded)
-    cuts = {lane: _cut(identity, lane, known, loaded) for lane in identity.lanes}
-    return Recovered(cuts, loaded[partitions[0]].owner)
+    new = [lane for lane in identity.lanes if lane not in claimed]
+    for lane in new:
+        _refuse_expired(identity, lane, control, results_topic)
+    begin = start_positions(identity.partitions(new)) if new else {}
+    cuts = {lane: _first(identity, lane, begin) for lane in new}
+    cuts |= {lane: _cut(identity, lane, known, loaded) for lane in sorted(claimed)}
+    owners = {lane: loaded[tp].owner for tp in loaded for lane in [tp.partition]}
+    return Recovered(cuts, {lane: owners.get(lane) for lane in cuts})
 
 
 def committed_slots(control: Control, pipeline: str, partitions: list[TopicPartition]) -> int:
@@ -133,16 +135,16 @@ def _check_logs(
             )
 
 
-def _refuse_expired(identity: SlotIdentity, control: Control, results_topic: str) -> None:
+def _refuse_expired(
+    identity: SlotIdentity, lane: int, control: Control, results_topic: str
+) -> None:
     source = f"motet/{identity.pipeline}".encode()
-    for lane in identity.lanes:
-        last = control.last_record(TopicPartition(results_topic, lane))
-        if last is not None and dict(last.headers).get("ce_source") == source:
-            raise PositionLost(
-                f"kafka offsets of group {identity.pipeline}: none are committed for lane {lane}, "
-                f"though {results_topic} holds results of this pipeline (offsets expired?); "
-                f"{REMEDY}"
-            )
+    last = control.last_record(TopicPartition(results_topic, lane))
+    if last is not None and dict(last.headers).get("ce_source") == source:
+        raise PositionLost(
+            f"kafka offsets of group {identity.pipeline}: none are committed for lane {lane}, "
+            f"though {results_topic} holds results of this pipeline (offsets expired?); {REMEDY}"
+        )
 
 
 def _name(tp: TopicPartition) -> str:

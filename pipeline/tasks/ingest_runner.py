@@ -16,7 +16,7 @@ from pipeline.slot.ports import Source
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.messages import Message
 
-POLL_BUSY_S = 0.002  # while batches are out, their results must not wait for a poll
+POLL_BUSY_S = 0.005  # while batches are out, their results must not wait for a poll
 POLL_IDLE_S = 0.02
 AWAY_S = 0.25
 
@@ -93,7 +93,13 @@ class IngestRunner:
         if self._draining.is_set() or task.finished:
             self._finish_round(busy)
             return
-        busy |= self._poll(busy)
+        if task.dispatcher.backlogged:
+            # Encoders have enough to do. A poll would only take the interpreter from them: it
+            # costs two hops to the client's thread, and brings what would have to wait.
+            if not busy:
+                self._wait()
+        else:
+            self._poll(busy)
         more = task.pump(self._now_us())
         wanted = task.ends_wanted(self._now_us())
         if wanted:
@@ -108,13 +114,12 @@ class IngestRunner:
             self._source.resume(resume)
         self._more = more
 
-    def _poll(self, busy: bool) -> bool:
+    def _poll(self, busy: bool) -> None:
         out = self._task.dispatcher.windows > 0
         timeout_s = 0.0 if busy or self._more else POLL_BUSY_S if out else POLL_IDLE_S
         fetches = self._source.poll(timeout_s)
         if fetches:
             self._task.on_fetches(fetches, self._now_us())
-        return bool(fetches)
 
     def _finish_round(self, busy: bool) -> None:
         """Nothing is fetched any more: what is in flight goes out, then the owner is drained."""

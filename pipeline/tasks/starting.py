@@ -107,6 +107,9 @@ class SlotOwner:
 
     Invariant: ``recover`` only after every id of the pipeline was fenced; nothing is produced
     before the claim is committed.
+
+    ``again``: this run had the slot before, and this owner stands in for one that has ended. It
+    takes the slot only from its own run, never back from one that took over meanwhile.
     """
 
     def __init__(
@@ -114,25 +117,32 @@ class SlotOwner:
         identity: SlotIdentity,
         connector: Connector,
         pause: Callable[[int], None],
+        again: bool = False,
     ) -> None:
         self.identity = identity
+        self._again = again
         self._sink: Sink = connector.sink(identity.transactional_id, identity.pipeline)
         self._control = connector.control()
         self.committer = Committer(identity, self._sink, self._control, pause)
         self.epoch = 0
 
     def fence(self) -> None:
+        """Older owners of the slot can commit nothing from here on."""
+        if self._again:
+            self.committer.check_owner()  # before it is fenced: else both runs would end
         self.epoch = self._sink.open()
 
     def recover(self, spec: PipelineSpec) -> dict[int, LaneCut]:
         """The cuts that the slot's lanes go on from, claimed by this owner."""
+        if self._again:
+            self.committer.check_owner()
         recovered = recover(
             self.identity,
             self._control,
             lambda partitions: start_positions(spec, self._control, partitions),
             spec.outputs.results,
         )
-        self.committer.claim(recovered.cuts, recovered.owner)
+        self.committer.claim(recovered.cuts, recovered.owners)
         return recovered.cuts
 
     def close(self) -> None:

@@ -254,6 +254,18 @@ def test_secrets_show_nowhere():
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_secrets_are_kept_out_of_the_clients_own_log(caplog):
+    caplog.set_level(logging.DEBUG)
+    connector = KafkaConnector("127.0.0.1:1", {"ssl_password": "hush"}, reach_timeout_s=0.1)
+    with closing(connector.control()) as control, pytest.raises(Unreachable):
+        control.topics(["t"])
+    assert "127.0.0.1" in caplog.text
+    assert "hush" not in caplog.text
+    caplog.clear()
+    gc.collect()
+
+
 def test_settings_that_are_none_or_not_the_users_are_all_named():
     connector = KafkaConnector("h:1", {"acks": 1, "retires": 3, "linger_ms": 1})
     with pytest.raises(InvalidInput) as caught:

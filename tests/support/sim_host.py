@@ -59,6 +59,7 @@ class Host:
         connector: Connector,
         around: Surroundings,
         ends: Mapping[TopicPartition, int] | None = None,
+        again: bool = False,
     ) -> None:
         self.name = name
         self.run_id = run_id
@@ -71,6 +72,7 @@ class Host:
         self._connector = connector
         self._around = around
         self._ends = ends
+        self._again = again
         self._skew_us = {half: around.rng.randrange(1 << 40) for half in ("ingest", "fusion")}
         self._start: Iterator[None] = self._starting()
         self.owners: dict[int, SlotOwner] = {}
@@ -112,7 +114,7 @@ class Host:
         layout = check_topics(spec, control)
         pause = self._around.pause
         self.owners = {
-            slot: SlotOwner(layout.identity(spec, slot, self.run_id), connector, pause)
+            slot: SlotOwner(layout.identity(spec, slot, self.run_id), connector, pause, self._again)
             for slot in layout.slots(spec)
         }
         yield

@@ -109,7 +109,8 @@ class Simulation:
         self._foreign: Transaction | None = None
         self._foreign_serial = 0
         self._claimed: dict[tuple[Host, int], tuple[dict[TopicPartition, int], Counter[str]]] = {}
-        self._openers: dict[str, Host] = {}
+        self._openers: dict[str, list[Host]] = {}
+        self._lost_runs: set[str] = set()
         self._last_claims: dict[int, Host] = {}
         self._log: list[str] = []
 
@@ -156,11 +157,11 @@ class Simulation:
 
     # -- hosts ------------------------------------------------------------------------------
 
-    def _new_host(self, spec: PipelineSpec, run_id: str) -> Host:
+    def _new_host(self, spec: PipelineSpec, run_id: str, again: bool = False) -> Host:
         self._host_serial += 1
         made: list[Host] = []
         connector = HostConnector(self._connector, lambda: made[0], self._ports)
-        host = Host(f"h{self._host_serial}", run_id, spec, connector, self._around())
+        host = Host(f"h{self._host_serial}", run_id, spec, connector, self._around(), again=again)
         made.append(host)
         host.on_claimed = self._on_claimed
         self.hosts.append(host)
@@ -182,7 +183,7 @@ class Simulation:
     def _restarted(self, host: Host) -> Host:
         """The same run starts its owner anew; the old one only seems to be dead."""
         self._count("an owner restarted within its run")
-        return self._new_host(host.spec, host.run_id)
+        return self._new_host(host.spec, host.run_id, again=True)
 
     def _on_claimed(self, host: Host, slot: int) -> None:
         """Remembers where a host took over a slot, for the totals; counts what it changed."""
@@ -209,7 +210,8 @@ class Simulation:
             assert isinstance(died, Host)
             self._end(died, "crash")
         except Fenced:
-            demand(host.superseded, f"{host.name} is fenced, and nobody took over: {self._log[-20:]}")
+            lost = host.superseded or host.run_id in self._lost_runs
+            demand(lost, f"{host.name} is fenced, and nobody took over: {self._log[-20:]}")
             self._count(f"fenced while {host.phase}")
             self._end(host, "fenced")
 
@@ -255,11 +257,14 @@ class Simulation:
             raise Crash(host)
 
     def _opened(self, host: Host, transactional_id: str) -> None:
-        """Whoever had the id before has lost it for ever."""
-        before = self._openers.get(transactional_id)
-        if before is not None and before is not host:
-            before.superseded = True
-        self._openers[transactional_id] = host
+        """Whoever had the id before has lost it for ever: an owner, and where it is of another
+        run, that run as a whole."""
+        before = self._openers.setdefault(transactional_id, [])
+        for other in before:
+            if other is not host:
+                other.superseded = True
+                self._lost_runs |= {other.run_id} - {host.run_id}
+        before.append(host)
 
     def _phase(self, host: Host, step: str, port: object) -> str:
         if host.phase == "starting":
@@ -273,7 +278,7 @@ class Simulation:
 
     def _takeover(self, host: Host) -> None:
         """While a call of ``host`` is under way, another owner starts, at times to its end."""
-        again = host.phase == "running" and host.claims and self.rng.random() < 0.3
+        again = host.phase == "running" and self.rng.random() < 0.3
         other = self._restarted(host) if again else self._new_run()
         self._depth += 1
         for _ in range(self.rng.choice((3, 12, 12))):
@@ -557,7 +562,7 @@ class Simulation:
             for slot, owner in host.owners.items():
                 cuts = {lane: host.claims[lane] for lane in owner.identity.lanes}
                 try:
-                    owner.committer.claim(cuts, host.run_id)
+                    owner.committer.claim(cuts, dict.fromkeys(cuts, host.run_id))
                 except Fenced:
                     self._count("a zombie's claim was fenced")
                 else:
