@@ -65,9 +65,9 @@ class IngestActor:
     def drain(self) -> None:
         self._runner.drain()
 
-    def status(self) -> bool:
-        """Whether it is drained: nothing is in flight any more, and nothing will be."""
-        return self._runner.drained.is_set()
+    def status(self) -> tuple[bool, list[str], list[str]]:
+        """Whether nothing is in flight nor will be; what lanes wait for; new warnings."""
+        return self._runner.drained.is_set(), self._runner.waiting, self._runner.take_warnings()
 
     def pid(self) -> int:
         return os.getpid()

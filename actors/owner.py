@@ -44,6 +44,8 @@ class OwnerPair:
         self.fusion: Any = None
         self.ingest: Any = None
         self.watches: dict[Any, str] = {}  # reference -> role
+        self.waiting: list[str] = []
+        self.warnings: list[str] = []
         self._epochs: dict[int, int] = {}
         self._before = Totals()  # committed under earlier actors
         self._now = Totals()
@@ -87,11 +89,12 @@ class OwnerPair:
 
     def status(self) -> bool:
         """Whether it is drained and all is committed; refreshes the totals."""
-        drained, (idle, totals) = ray.get(
+        (drained, self.waiting, warnings), (idle, totals) = ray.get(
             [control(self.ingest.status).remote(), control(self.fusion.status).remote()],
             timeout=STATUS_S,
         )
         self._now = totals
+        self.warnings += warnings
         return bool(drained and idle)
 
     @property

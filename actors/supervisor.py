@@ -13,12 +13,14 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from actors.cluster import Resources, check_resources, connect, gpus_of
 from actors.owner import OwnerPair, error_of
 from actors.remote import control, encoder_actor, watch
+from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
 from pipeline.errors import MotetError
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
+from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
 
 TICK_S = 0.1
@@ -45,6 +47,7 @@ class Supervisor:
     ) -> None:
         self._spec = spec
         self._steering = steering
+        self._telling = Telling(steering.say)
         self._connector = connector
         self._lengths = check_pipeline(spec)
         self._gpus = {name: gpus_of(spec, name, resources) for name in spec.stages}
@@ -186,6 +189,7 @@ class Supervisor:
     def _status(self) -> bool:
         done = True
         for owner in self._owners:
+            owner.warnings.clear()
             try:
                 done &= owner.status()
             except GetTimeoutError:
@@ -193,6 +197,12 @@ class Supervisor:
                 done = False
             except RayActorError:
                 done = False  # its watch tells, and then it is restarted
+        self._telling.look(
+            monotonic_us(),
+            sum(owner.totals.windows for owner in self._owners),
+            [line for owner in self._owners for line in owner.waiting],
+            [line for owner in self._owners for line in owner.warnings],
+        )
         return done
 
     def _restart(self, owner: OwnerPair, role: str, cause: str) -> None:
@@ -240,6 +250,7 @@ def run_on_ray(
     supervisor = Supervisor(spec, connector, resources, steering)
     try:
         supervisor.start(layout, ends)
+        steering.ready.set()
         on_start(supervisor)
         began = time.monotonic()
         totals = supervisor.run()

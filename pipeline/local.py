@@ -28,6 +28,7 @@ from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, SlotOwner, check_topics, fence_ids, stale_ids
+from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
 
 DRAIN_S_MAX = 15.0
@@ -113,6 +114,7 @@ def run_local(
     began_us = monotonic_us()
     running = _wire(spec, connector, owners, cuts, lengths, encoders, ends)
     running.start()
+    control.ready.set()
     try:
         _wait(running, control)
     finally:
@@ -176,8 +178,15 @@ def _wire(
 def _wait(running: Running, control: RunControl) -> None:
     """Until all is done, told to stop (what is in flight is finished), or something has failed."""
     draining_until_us: int | None = None
+    telling = Telling(control.say)
     while True:
         running.changed.wait(0.02)
+        telling.look(
+            monotonic_us(),
+            running.totals.windows,
+            running.ingest.waiting,
+            running.ingest.take_warnings(),
+        )
         if running.failure is not None:
             raise running.failure
         if control.stop.is_set() and draining_until_us is None:

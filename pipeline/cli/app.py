@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import __version__
-from pipeline.cli import kafka, publish, run, schema, tail, topics, validate
+from pipeline.cli import demo, kafka, publish, run, schema, tail, topics, validate
 from pipeline.cli.errors import guarded
 from pipeline.cli.terminal import emit
 
@@ -37,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+demo.register(app)
 validate.register(app)
 schema.register(app)
 app.add_typer(topics.app, name="topics")

@@ -115,6 +115,18 @@ class Lane:
         clock = max(raw, self._floor)
         return None if clock == _NEVER else clock
 
+    def holding(self) -> tuple[str, int] | None:
+        """Who holds the earliest open window back: the input, and how far the floor is below it.
+
+        Looks through all streams, so it is for a person who waits and not for every record.
+        """
+        if not self._open.total:
+            return None
+        k = self._open.least()
+        stream = next(s for s in self._streams.values() if k in s.open)
+        gate = stream.raw.index(min(stream.raw))
+        return self._names[self._gate.index(gate)], k * self._hop + self._size - self._floor
+
     def cut(self) -> LaneCut:
         """What recovery needs to come back to this very state; its size is that of the inputs."""
         self._number += 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.lane.record import LaneCut
-from pipeline.slot.ports import OutRecord
 
 
 @dataclass(slots=True)
@@ -14,7 +14,7 @@ class Entry:
     """One thing of a lane that must be done before a cut behind it is complete."""
 
     lane: int
-    records: list[OutRecord] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)  # opaque here, but for their order
     done: bool = False
 
 
@@ -23,7 +23,7 @@ class Batch:
     """What one transaction holds: by lane its newest complete cut, and all output up to it."""
 
     cuts: dict[int, LaneCut] = field(default_factory=dict)
-    records: list[OutRecord] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)
 
 
 class Ledger:
@@ -38,7 +38,7 @@ class Ledger:
         self._lanes: dict[int, deque[Entry | LaneCut]] = {}
         self._touched: set[int] = set()  # lanes where a cut may have become complete
 
-    def add(self, lane: int, records: list[OutRecord] | None = None) -> Entry:
+    def add(self, lane: int, records: list[Any] | None = None) -> Entry:
         """A new entry behind all that the lane has; done at once where records are given."""
         entry = Entry(lane) if records is None else Entry(lane, records, done=True)
         self._lanes.setdefault(lane, deque()).append(entry)
@@ -48,7 +48,7 @@ class Ledger:
         self._lanes.setdefault(lane, deque()).append(cut)
         self._touched.add(lane)
 
-    def complete(self, entry: Entry, records: list[OutRecord]) -> None:
+    def complete(self, entry: Entry, records: list[Any]) -> None:
         """What an entry stands for is done, and this is its output."""
         entry.records = records
         entry.done = True

@@ -17,6 +17,7 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.letters import LetterBox
 from pipeline.tasks.messages import Counts, Message, Opened, Produced, Settled
 from pipeline.tasks.results import ResultWriter
+from pipeline.tasks.stage_output import StageOutputs
 from pipeline.tasks.totals import Totals
 
 
@@ -56,6 +57,7 @@ class FusionTask:
         self._spec = spec
         self._fuser = Fuser(spec.fusion, lengths, spec.folder)
         self._writer = ResultWriter(spec)
+        self._stage_outputs = StageOutputs(spec)
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes
         )
@@ -91,6 +93,7 @@ class FusionTask:
                 continue
             batch = state.ledger.take()
             if batch is not None:
+                batch.records = self._stage_outputs.packed(batch.records)
                 state.committing = batch
                 state.last_commit_us = now_us
                 batches[slot] = batch
@@ -160,4 +163,5 @@ class FusionTask:
         ]
         for window, fused in zip(ready, self._fuser.fuse_many(vectors), strict=True):
             result = self._writer.write(window.opened, window.outputs, window.failed, fused)
-            window.ledger.complete(window.entry, [result, *window.letters])
+            own = self._stage_outputs.of_window(window.opened, window.outputs)
+            window.ledger.complete(window.entry, [result, *own, *window.letters])

@@ -27,11 +27,13 @@ class RunSummary(TypedDict):
 class RunControl:
     """How a run is steered: ``stop`` asks for a clean drain, ``say`` takes lines for the user.
 
+    ``ready`` is set by the host once every slot is owned and all that runs has begun.
     ``until_end``: up to the stable ends at the start, then every window is closed.
     """
 
     until_end: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+    ready: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda _line: None
 
 

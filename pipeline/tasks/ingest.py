@@ -13,7 +13,7 @@ from pipeline.batching.batch import JobResult
 from pipeline.batching.dispatch import Assignment, Dispatcher, StageDone, StageRule
 from pipeline.lane import Applied, ClosedWindow, LaneCut, LaneRecord, Waiting
 from pipeline.media.reading import Reader, rules_of
-from pipeline.record import MediaRecord, UnsoundRecord
+from pipeline.record import UnsoundRecord
 from pipeline.slot.budget import WINDOW_BYTES, Budget
 from pipeline.slot.dead_letter_rate import DeadLetterRate
 from pipeline.slot.ports import Fetch, LogRecord, OutRecord, TopicPartition
@@ -22,6 +22,7 @@ from pipeline.tasks.jobs import JobMaker
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.letters import LetterBox
 from pipeline.tasks.messages import Counts, Cut, Message, Opened, Produced, Settled
+from pipeline.tasks.stream_watch import StreamWatch
 
 STEPS_MAX = 512  # records that a lane applies before the others have their turn
 
@@ -103,6 +104,7 @@ class IngestTask:
         self._unsettled: dict[Window, int] = {}
         self._deliveries: dict[int, list[Message]] = {slot: [] for slot in cuts}
         self._paused: set[TopicPartition] = set()
+        self.watch = StreamWatch()
 
     # -- asked ----------------------------------------------------------------------------
 
@@ -168,6 +170,19 @@ class IngestTask:
     def dispatcher(self) -> Dispatcher:
         return self._dispatcher
 
+    def waiting(self) -> list[str]:
+        """What each lane with open windows waits for, in words."""
+        lines = []
+        for lane, state in self._lanes.items():
+            held = state.feed.lane.holding()
+            if held is not None:
+                name, behind_us = held
+                wait_s = max(0, behind_us) / 1e6
+                lines.append(
+                    f"waiting for {name} in lane {lane}: its windows close in {wait_s:.1f} s"
+                )
+        return lines
+
     # -- told -----------------------------------------------------------------------------
 
     def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
@@ -177,8 +192,7 @@ class IngestTask:
         """Reads what was fetched; lanes apply it in ``pump``."""
         for fetch in fetches:
             name = self._inputs[fetch.topic]
-            read = self._reader.read
-            records = [_lane_record(name, raw, read(name, raw)) for raw in fetch.records]
+            records = [self._read(name, raw) for raw in fetch.records]
             self._lanes[fetch.partition].feed.add(name, records, fetch.position)
 
     def on_ends(self, ends: Mapping[TopicPartition, int], now_us: int) -> None:
@@ -212,6 +226,17 @@ class IngestTask:
         return more
 
     # -- how ------------------------------------------------------------------------------
+
+    def _read(self, name: str, raw: LogRecord) -> LaneRecord:
+        read = self._reader.read(name, raw)
+        if isinstance(read, UnsoundRecord):
+            size = len(raw.value or b"")
+            return LaneRecord(name, raw.offset, raw.timestamp_us, None, size_bytes=size, body=read)
+        self.watch.look(read)
+        size = len(read.payload)
+        return LaneRecord(
+            name, raw.offset, raw.timestamp_us, read.stream, read.ts_us, read.end_us, size, read
+        )
 
     def _lane_ends(self, lane: int) -> dict[str, int] | None:
         if self._ends is None:
@@ -329,19 +354,3 @@ class IngestTask:
         self._budgets[state.slot].cut(lane, cut.number)
         self._deliveries[state.slot].append(Cut(lane, cut, state.tally.counts()))
         state.tally = _Tally()
-
-
-def _lane_record(name: str, raw: LogRecord, read: MediaRecord | UnsoundRecord) -> LaneRecord:
-    if isinstance(read, UnsoundRecord):
-        size = len(raw.value or b"")
-        return LaneRecord(name, raw.offset, raw.timestamp_us, None, size_bytes=size, body=read)
-    return LaneRecord(
-        name,
-        raw.offset,
-        raw.timestamp_us,
-        read.stream,
-        read.ts_us,
-        read.end_us,
-        len(read.payload),
-        read,
-    )

@@ -19,6 +19,7 @@ from pipeline.tasks.messages import Message
 POLL_BUSY_S = 0.005  # while batches are out, their results must not wait for a poll
 POLL_IDLE_S = 0.02
 AWAY_S = 0.25
+REPORT_US = 1_000_000
 
 Event = Callable[[IngestTask, int], None]
 
@@ -47,6 +48,9 @@ class IngestRunner:
         self._stop = threading.Event()
         self._draining = threading.Event()
         self.drained = threading.Event()
+        self.waiting: list[str] = []  # what the lanes wait for, looked at every second
+        self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._report_us = 0
         self.transients_total = 0
         self._more = False  # whether the lanes have more to do without a fetch
 
@@ -63,6 +67,12 @@ class IngestRunner:
 
     def post_replicas(self, stage: str, replicas: Sequence[str]) -> None:
         self._inbox.put(lambda task, now_us: task.set_replicas(stage, replicas))
+
+    def take_warnings(self) -> list[str]:
+        lines = []
+        while not self.warnings.empty():
+            lines.append(self.warnings.get())
+        return lines
 
     def drain(self) -> None:
         self._draining.set()
@@ -107,6 +117,7 @@ class IngestRunner:
             task.on_ends(ends, self._now_us())
             more |= task.pump(self._now_us())
         self._hand_on()
+        self._report()
         pause, resume = task.take_pauses()
         if pause:
             self._source.pause(pause)
@@ -120,6 +131,14 @@ class IngestRunner:
         fetches = self._source.poll(timeout_s)
         if fetches:
             self._task.on_fetches(fetches, self._now_us())
+
+    def _report(self) -> None:
+        for line in self._task.watch.take_warnings():
+            self.warnings.put(line)
+        now_us = self._now_us()
+        if now_us >= self._report_us:
+            self._report_us = now_us + REPORT_US
+            self.waiting = self._task.waiting()
 
     def _finish_round(self, busy: bool) -> None:
         """Nothing is fetched any more: what is in flight goes out, then the owner is drained."""

@@ -22,6 +22,7 @@ from pipeline.connectors.kafka import KafkaConnector
 from pipeline.connectors.partitioner import partition_for
 from pipeline.slot.ports import OutRecord, TopicPartition
 from pipeline.spec import load
+from pipeline.tasks.totals import Totals
 
 pytestmark = pytest.mark.kafka
 
@@ -287,24 +288,30 @@ def test_run_local_until_the_end_prints_its_summary_and_results_can_be_tailed(
     assert third.startswith("cam-7  2026-01-31T12:00:02.000Z +1s  mic  missing camera chat  [")
 
 
-def test_run_hands_the_spec_with_its_overrides_to_the_cluster_runner(capsys, kafka, pipeline_file):
+def test_run_hands_the_spec_with_its_overrides_to_the_cluster_host(capsys, kafka, pipeline_file):
     asked = []
-    figures = ("records", "windows", "late", "dead_letter", "seconds", "windows_per_second")
 
-    def runner(spec, options):
-        asked.append((spec, options))
-        return dict.fromkeys(figures, 0)
+    def host(spec, connector, control):
+        asked.append((spec, connector, control))
+        return Totals(records={"mic": 4, "chat": 2}, windows=3, late=1, dead_letter=2), 1.5
 
     flags = ["--until-end", "--start", "latest", "--set", "windows.hop=500ms", "--wait"]
-    assert main(["run", str(pipeline_file), *flags], cluster=runner) == 0
-    assert json.loads(capsys.readouterr().out) == dict.fromkeys(figures, 0)
-    [(spec, options)] = asked
+    assert main(["run", str(pipeline_file), *flags], cluster=host) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "records": 6,
+        "windows": 3,
+        "late": 1,
+        "dead_letter": 2,
+        "seconds": 1.5,
+        "windows_per_second": 2.0,
+    }
+    [(spec, connector, control)] = asked
     assert (spec.windows.hop_us, spec.start) == (500_000, "latest")
-    assert (options.until_end, options.local, options.wait) == (True, False, True)
-    assert (options.start, options.sets) == ("latest", ("windows.hop=500ms",))
+    assert connector.bootstrap == kafka
+    assert control.until_end
 
 
-def test_run_says_so_where_there_is_no_cluster_runner(capsys, pipeline_file):
+def test_run_says_so_where_there_is_no_cluster_host(capsys, pipeline_file):
     code, out, err = motet(capsys, "run", pipeline_file)
     assert (code, out) == (2, "")
-    assert "no cluster runner is installed here; run it in one process with --local" in err
+    assert "no cluster host is installed here; run it in one process with --local" in err

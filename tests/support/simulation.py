@@ -279,9 +279,11 @@ class Simulation:
     def _takeover(self, host: Host) -> None:
         """While a call of ``host`` is under way, another owner starts, at times to its end."""
         again = host.phase == "running" and self.rng.random() < 0.3
+        if not again and self.rng.random() < 0.5:
+            self.slots = self.rng.randint(1, 4)
         other = self._restarted(host) if again else self._new_run()
         self._depth += 1
-        for _ in range(self.rng.choice((3, 12, 12))):
+        for _ in range(self.rng.choice((1, 2, 3, 5, 12, 12, 12))):
             if other.phase == "starting":
                 self._stepped(other, other.start_step)
         self._depth -= 1
@@ -326,7 +328,8 @@ class Simulation:
         if self.faults.on and not self._depth:
             steps += [(0.12, "lull", self._lull)]
         if self.faults.on and len(self.living()) <= ZOMBIES_MAX:
-            steps += [(0.12, "run", self._new_run)]
+            starting = any(host.phase == "starting" for host in self.living())
+            steps += [(0.5 if starting else 0.12, "run", self._new_run)]
         _, name, step = self._drawn(steps)
         self._trace(name)
         step()

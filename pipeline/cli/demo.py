@@ -1,0 +1,123 @@
+"""``motet demo``: real media as live topics through the whole of it, on this machine."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.program import program
+from pipeline.cli.terminal import emit
+from pipeline.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from pipeline.tasks.host import Host
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: motet demo --seconds 30")(demo)
+
+
+def demo(
+    context: typer.Context,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="End N seconds after the first result (default: run until Ctrl-C).",
+            show_default=False,
+        ),
+    ] = None,
+    no_browser: Annotated[
+        bool,
+        typer.Option("--no-browser", help="Open no browser (this version never opens one)."),
+    ] = False,
+    kafka: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Use this Kafka instead of starting one."),
+    ] = None,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="memory", help="`memory`: no Kafka and no Ray, all of it in this process."
+        ),
+    ] = None,
+    eject: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write the demo's pipeline file, media and commands, and end."
+        ),
+    ] = None,
+) -> None:
+    """Run the whole thing on this machine: live sound, video and text in, fused results out.
+
+    Starts a real Kafka and a local Ray, plays three streams in real time, and shows the fused
+    results as they are committed. Kafka is stopped at the end where the demo started it.
+    Every run has topics of its own, so it is safe to run again.
+    """
+    if broker not in (None, "memory"):
+        why = "there is one other broker than Kafka"
+        raise InvalidInput(Problem("--broker", str(broker), why, "write --broker memory"))
+    if broker is not None and kafka is not None:
+        why = "it goes without Kafka, and --kafka names one"
+        raise InvalidInput(Problem("--broker", str(broker), why, "give one of the two"))
+    if eject is not None:
+        _eject(eject)
+    elif broker is not None:
+        _in_memory(seconds)
+    else:
+        _on_kafka(context.obj.cluster, kafka, seconds)
+
+
+def _eject(folder: Path) -> None:
+    from pipeline.demo.eject import FEED, FILE, eject
+
+    motet = program()
+    found = str(Path(motet).resolve()) if "/" in motet else motet
+    name = eject(folder, found)
+    emit(f"{folder}: pipeline '{name}' ({FILE}), its media, {FEED} that feeds it, README.md")
+    emit("next, each in a terminal of its own:")
+    where = shlex.quote(str(folder))
+    for command in (
+        f"sh {where}/{FEED}",
+        *(f"{motet} {c} {where}/{FILE}" for c in ("run", "tail")),
+    ):
+        emit(f"  {command}")
+
+
+def _in_memory(seconds: float | None) -> None:
+    from pipeline.cli.demo_run import DemoRun, interruptible, tell_next
+    from pipeline.cli.demo_words import IN_MEMORY
+    from pipeline.connectors.memory import MemoryConnector
+    from pipeline.connectors.memory_broker import MemoryBroker
+
+    with interruptible():
+        run = DemoRun(IN_MEMORY, seconds)
+        from pipeline.local import run_local
+
+        spec = run.play(MemoryConnector(MemoryBroker(), pending_wait_s=5.0), run_local, None)
+        tell_next(spec, None, False)
+
+
+def _on_kafka(cluster: Host | None, bootstrap: str | None, seconds: float | None) -> None:
+    from pipeline.cli.connect import connect
+    from pipeline.cli.demo_run import DemoRun, interruptible, tell_next
+    from pipeline.cli.demo_words import WITH_KAFKA, WITH_OWN
+    from pipeline.demo.own_broker import own_broker
+
+    if cluster is None:
+        why = "no cluster host is installed here"
+        raise InvalidInput(Problem("demo", "", why, "run it in one process: --broker memory"))
+    with interruptible():
+        if bootstrap is not None:
+            run = DemoRun(WITH_OWN, seconds)
+            spec = run.play(connect(bootstrap), cluster, bootstrap)
+            tell_next(spec, bootstrap, False)
+            return
+        run = DemoRun(WITH_KAFKA, seconds)
+        with own_broker(run.step) as broker:
+            spec = run.play(connect(broker.bootstrap), cluster, broker.bootstrap)
+        tell_next(spec, broker.bootstrap, True)

@@ -1,0 +1,123 @@
+"""A run of ``motet demo``: topics of its own, the show, and the figures at its end."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline import clock
+from pipeline.cli.demo_words import Needs, introduction, next_steps, summary_lines
+from pipeline.cli.terminal import emit, say, stopping
+from pipeline.demo.assets import PARTITIONS, pipeline_spec
+from pipeline.demo.view import Rows, View
+
+if TYPE_CHECKING:
+    from pipeline.demo.measure import Seen
+    from pipeline.demo.show import Outcome
+    from pipeline.slot.ports import Connector
+    from pipeline.spec import PipelineSpec
+    from pipeline.tasks.host import Host
+
+# Records of the demo are kept for an hour: enough to look at, and no disk fills up.
+RETENTION = {"retention.ms": "3600000", "segment.ms": "600000", "retention.bytes": str(64 << 20)}
+
+
+class DemoRun:
+    """Says the steps with their time, shows results as they come, and sums up."""
+
+    def __init__(self, needs: Needs, seconds: float | None) -> None:
+        self._began_us = clock.monotonic_us()
+        self._seconds = seconds
+        self._started_s: float | None = None
+        for line in introduction(needs, seconds):
+            say(line)
+
+    def step(self, what: str) -> None:
+        say(f"{self._elapsed_s():6.1f} s  {what}")
+
+    def play(self, connector: Connector, host: Host, bootstrap: str | None) -> PipelineSpec:
+        """Runs the demo to its end and says the figures; raises what it failed with."""
+        from pipeline.demo.show import Show
+
+        name = f"demo-{uuid.uuid4().hex[:6]}"
+        spec = pipeline_spec(name, bootstrap or "127.0.0.1:9092")
+        create_topics(connector, spec)
+        where = "in memory" if bootstrap is None else f"at {bootstrap}"
+        self.step(f"topics {name}.* are made {where}; the pipeline starts")
+        self._view = _view(spec)
+        with stopping() as stop:
+            outcome = Show(spec, connector, host, self._seconds, stop, self.step, self._shown).run()
+        self._tell(outcome, spec)
+        return spec
+
+    def _shown(self, seen: Seen) -> None:
+        if self._started_s is None:
+            self._started_s = self._elapsed_s()
+            self.step("the first fused result; each stage with its weight, and its share of it:")
+        self._view.show(seen)
+
+    def _tell(self, outcome: Outcome, spec: PipelineSpec) -> None:
+        emit("")
+        if self._started_s is None:
+            emit("stopped before the first fused result")
+            return
+        for line in summary_lines(outcome, spec, self._started_s):
+            emit(line)
+
+    def _elapsed_s(self) -> float:
+        return (clock.monotonic_us() - self._began_us) / 1e6
+
+
+def tell_next(spec: PipelineSpec, bootstrap: str | None, embedded: bool) -> None:
+    emit("next:")
+    for what, command in next_steps(spec, bootstrap, embedded):
+        emit(f"  # {what}")
+        emit(f"  {command}")
+
+
+def create_topics(connector: Connector, spec: PipelineSpec) -> None:
+    from pipeline.cli.connect import topics_of
+    from pipeline.cli.topic_plan import wanted_topics
+
+    wanted = wanted_topics(spec)
+    control = connector.control()
+    try:
+        topics_of(control, [topic.name for topic in wanted])  # the first answer may be slow
+        for topic in wanted:
+            control.create_topic(topic.name, PARTITIONS, None, {**topic.config, **RETENTION})
+    finally:
+        control.close()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does: what was started is stopped again on the way out."""
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _view(spec: PipelineSpec) -> View:
+    """Rows with bars on a terminal that can show them, else plain lines."""
+    if not sys.stdout.isatty() or "utf" not in (sys.stdout.encoding or "").lower():
+        return View(emit, None)
+    columns = shutil.get_terminal_size().columns
+    return View(emit, Rows(list(spec.fusion.of), columns, _paint))
+
+
+def _paint(text: str, colour: str) -> str:
+    return typer.style(text, fg=colour)

@@ -1,0 +1,121 @@
+"""The demo as files of the user's own: pipeline file, media, and the commands that feed it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+from pipeline.demo.assets import HERE, MEDIA, PARTITIONS, STREAMS, pipeline_text, sources
+from pipeline.errors import InvalidInput, Problem
+
+FILE = "demo.yaml"
+FEED = "feed.sh"
+NAME_LENGTH_MAX = 50
+
+_FEED = """\
+#!/bin/sh
+# Feeds the pipeline of {file}: starts a real Kafka (or takes yours: KAFKA=HOST:PORT), creates
+# the topics, and plays three streams in real time, again and again, until Ctrl-C.
+set -eu
+cd "$(dirname "$0")"
+motet=${{MOTET:-{program}}}
+KAFKA=${{KAFKA:-$("$motet" kafka start)}}
+export KAFKA
+"$motet" topics create {file} --partitions {partitions}
+
+players=
+trap 'trap - INT TERM; kill $players 2>/dev/null; wait; exit 0' INT TERM
+
+# Sound, pictures and lines of text of one stream; each file goes to the input that takes it.
+play() {{
+    stream=$1
+    shift
+    "$motet" publish --to {file} --stream "$stream" --realtime --loop 0 --chunk 1s "$@" &
+    players="$players $!"
+}}
+{plays}
+echo "feeding {streams} at $KAFKA until Ctrl-C; {file} shows what runs on them" >&2
+wait
+"""
+
+_README = """\
+# {name}: the pipeline of `motet demo`, to be changed and run
+
+`{file}` is the pipeline, `media/` what is played (its licences: `media/NOTICE`).
+
+In one terminal, a real Kafka, the topics, and three live streams until Ctrl-C:
+
+    sh {feed}
+
+In a second one, the pipeline on a local Ray (`--local`: in one process, without Ray):
+
+    {program} run {file}
+
+In a third one, what comes out of it:
+
+    {program} tail {file}
+
+Where port 9092 is taken, Kafka starts on another one; `{feed}` prints the line `export KAFKA=...`
+that the other terminals need then. The streams send records of a second, so a result comes a
+second later than in the demo, which sends shorter ones. When you are done:
+
+    {program} kafka stop
+
+What `{feed}` does, command by command:
+
+    {program} kafka start
+    {program} topics create {file}
+    {program} publish --to {file} --stream hall --realtime --loop 0 media/speech media/frames \\
+        media/captions/hall.txt
+"""
+
+
+def eject(folder: Path, program: str) -> str:
+    """Writes all of it and gives the pipeline's name, which is the folder's as far as it can be.
+
+    ``program`` is how the command ``motet`` is called here. Raises InvalidInput where the
+    folder holds something already or cannot be written.
+    """
+    name = pipeline_name(folder)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            why = "it is there already and not an empty folder"
+            raise InvalidInput(Problem("--eject", str(folder), why, "name a new folder"))
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(MEDIA, folder / "media", copy_function=shutil.copyfile)
+        (folder / FILE).write_text(pipeline_text(name), encoding="utf-8")
+        (folder / FEED).write_text(feed_text(program), encoding="utf-8")
+        (folder / FEED).chmod(0o755)
+        (folder / "README.md").write_text(
+            _README.format(name=name, file=FILE, feed=FEED, program=shlex.quote(program)),
+            encoding="utf-8",
+        )
+    except OSError as error:
+        why = f"it cannot be written ({error.strerror or error})"
+        raise InvalidInput(Problem("--eject", str(folder), why, "name another folder")) from None
+    return name
+
+
+def pipeline_name(folder: Path) -> str:
+    """The folder's name in the letters that a pipeline's name may have; ``demo`` without any."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower())
+    return name[:NAME_LENGTH_MAX].strip("-") or "demo"
+
+
+def feed_text(program: str) -> str:
+    """A shell script that plays the media of every stream to the pipeline's topics."""
+    plays = []
+    for stream in STREAMS:
+        paths = [path.relative_to(HERE) for path in sources(stream)]
+        # The folder's files play in sorted order, as `sources` has them.
+        shown = dict.fromkeys(p.parent if p.parent.name == "frames" else p for p in paths)
+        plays.append(" \\\n    ".join([f"play {stream}", *(path.as_posix() for path in shown)]))
+    return _FEED.format(
+        file=FILE,
+        program=shlex.quote(program),
+        partitions=PARTITIONS,
+        plays="\n".join(plays),
+        streams=", ".join(STREAMS),
+    )

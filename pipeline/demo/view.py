@@ -1,0 +1,117 @@
+"""How the demo shows a result: a row with bars on a terminal, a plain line elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import clock
+from pipeline.connectors.publish import rfc3339
+from pipeline.demo.measure import Seen
+
+Paint = Callable[[str, str], str]  # text and colour -> text
+
+ROWS_A_SECOND = 3
+ROWS_BETWEEN_HEADINGS = 30
+BAR_FULL = 0.5  # the share that fills a bar: four stages seldom have more
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_LEFT = 25  # stream, window, inputs
+_RIGHT = 6  # latency
+_CELL = 9  # of a stage, without its bar: weight, percent, gaps
+
+
+@dataclass
+class Rows:
+    """Rows of a table that fits ``columns``: each stage's weight, its share as a bar, latency."""
+
+    stages: Sequence[str]
+    columns: int
+    paint: Paint
+
+    def __post_init__(self) -> None:
+        room = (self.columns - _LEFT - _RIGHT) // len(self.stages) - _CELL
+        self._bar = max(1, min(10, room))
+
+    def heading(self) -> str:
+        width = self._bar + _CELL
+        cells = "".join(f"{_cut(stage, width - 1):<{width}}" for stage in self.stages)
+        return f"{'stream':<8}{'window':<9}{'inputs':<8}{cells}{'after':>{_RIGHT - 1}}"
+
+    def row(self, seen: Seen) -> str:
+        result = seen.result
+        at = rfc3339(result["window"]["start_us"])[11:19]
+        missing = result["missing"]
+        inputs = f"no {'+'.join(missing)}" if missing else f"all {len(result['present'])}"
+        colour = "yellow" if missing else "green"
+        cells = "".join(self._cell(result, stage) for stage in self.stages)
+        left = self.paint(f"{_cut(result['stream'], 7):<8}", "cyan")
+        return f"{left}{at:<9}{self.paint(f'{_cut(inputs, 7):<8}', colour)}{cells}{_after(seen)}"
+
+    def _cell(self, result: Mapping[str, Any], stage: str) -> str:
+        weight = result["weights"].get(stage)
+        if weight is None:
+            return f"{'-':<{self._bar + _CELL}}"
+        share = result["attribution"].get(stage, 0.0)
+        bar = self.paint(f"{bar_of(share / BAR_FULL, self._bar):<{self._bar}}", "blue")
+        return f"{f'{weight:.2f}'.removeprefix('0')} {bar}{round(100 * share):>3}% "
+
+
+def plain(seen: Seen) -> str:
+    """One line of ``key=value`` parts, for logs."""
+    result = seen.result
+    window = result["window"]
+    length = (window["end_us"] - window["start_us"]) / 1e6
+    return (
+        f"{result['stream']} {rfc3339(window['start_us'])[:19]}Z +{length:g}s "
+        f"present={','.join(result['present'])} missing={','.join(result['missing']) or '-'} "
+        f"weights={_numbers(result['weights'])} attribution={_numbers(result['attribution'])} "
+        f"after={_after(seen)}"
+    )
+
+
+def bar_of(filled: float, cells: int) -> str:
+    """A bar of at most ``cells`` characters, exact to an eighth of one; ``filled`` is 0 to 1."""
+    eighths = round(8 * cells * min(max(filled, 0.0), 1.0))
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+
+
+def _after(seen: Seen) -> str:
+    return f"{seen.read_us / 1e6:.2f}s"
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return ",".join(f"{stage}:{value:.2f}" for stage, value in values.items())
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}~"
+
+
+@dataclass
+class View:
+    """Shows results, but no more than can be read: the others are only counted.
+
+    ``rows`` None shows plain lines.
+    """
+
+    emit: Callable[[str], None]
+    rows: Rows | None
+    _shown: int = 0
+    _second: int = -1
+    _in_second: int = 0
+
+    def show(self, seen: Seen) -> None:
+        second = clock.monotonic_us() // 1_000_000
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        if self._in_second > ROWS_A_SECOND:
+            return
+        if self.rows is None:
+            self.emit(plain(seen))
+        else:
+            if self._shown % ROWS_BETWEEN_HEADINGS == 0:
+                self.emit(self.rows.heading())
+            self.emit(self.rows.row(seen))
+        self._shown += 1
