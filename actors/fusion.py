@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from actors.watch import Ending, Watched, ending_of
+from actors.watch import Ending, FusionStatus, Watched, ending_of
 from pipeline.clock import monotonic_us
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector
@@ -18,7 +18,6 @@ from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.messages import Message
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, SlotOwner
-from pipeline.tasks.totals import Totals
 
 
 class FusionActor:
@@ -79,9 +78,10 @@ class FusionActor:
         if self._runner is not None and epoch == self._owners[slot].epoch:
             self._runner.deliver(slot, messages)
 
-    def status(self) -> tuple[bool, Totals]:
-        """Whether all that was delivered is committed, and what was committed."""
-        return self._runner is not None and self._runner.idle, self._task.totals
+    def status(self) -> FusionStatus:
+        runner = self._runner
+        silent_us = 0 if runner is None else monotonic_us() - runner.stepped_us
+        return FusionStatus(runner is not None and runner.idle, self._task.totals, silent_us)
 
     def pid(self) -> int:
         return os.getpid()

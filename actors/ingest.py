@@ -11,7 +11,7 @@ from ray import ObjectRef
 from ray.exceptions import RayActorError
 
 from actors.packing import pack
-from actors.watch import Ending, Watched
+from actors.watch import Ending, IngestStatus, Watched
 from pipeline.batching.batch import JobResult
 from pipeline.batching.dispatch import Assignment
 from pipeline.clock import monotonic_us
@@ -65,9 +65,15 @@ class IngestActor:
     def drain(self) -> None:
         self._runner.drain()
 
-    def status(self) -> tuple[bool, list[str], list[str]]:
-        """Whether nothing is in flight nor will be; what lanes wait for; new warnings."""
-        return self._runner.drained.is_set(), self._runner.waiting, self._runner.take_warnings()
+    def status(self) -> IngestStatus:
+        runner = self._runner
+        return IngestStatus(
+            runner.drained.is_set(),
+            runner.waiting,
+            runner.take_warnings(),
+            runner.overdue,
+            monotonic_us() - runner.stepped_us,
+        )
 
     def pid(self) -> int:
         return os.getpid()

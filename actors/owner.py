@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from actors.remote import control, fusion_actor, ingest_actor, watch
-from actors.watch import Ending
+from actors.watch import Ending, FusionStatus, IngestStatus
 from pipeline.errors import Fenced, MotetError, PositionLost
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
@@ -17,6 +17,7 @@ from pipeline.tasks.starting import Layout
 from pipeline.tasks.totals import Totals
 
 STATUS_S = 10.0
+HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent broker included
 
 
 class OwnerPair:
@@ -46,6 +47,7 @@ class OwnerPair:
         self.watches: dict[Any, str] = {}  # reference -> role
         self.waiting: list[str] = []
         self.warnings: list[str] = []
+        self.overdue: list[str] = []
         self._epochs: dict[int, int] = {}
         self._before = Totals()  # committed under earlier actors
         self._now = Totals()
@@ -88,14 +90,22 @@ class OwnerPair:
         control(self.ingest.drain).remote()
 
     def status(self) -> bool:
-        """Whether it is drained and all is committed; refreshes the totals."""
-        (drained, self.waiting, warnings), (idle, totals) = ray.get(
+        """Whether it is drained and all is committed; refreshes what both halves tell.
+
+        Raises GetTimeoutError where one does not answer or its loop hangs.
+        """
+        ingest: IngestStatus
+        fusion: FusionStatus
+        ingest, fusion = ray.get(
             [control(self.ingest.status).remote(), control(self.fusion.status).remote()],
             timeout=STATUS_S,
         )
-        self._now = totals
-        self.warnings += warnings
-        return bool(drained and idle)
+        self._now = fusion.totals
+        self.waiting, self.overdue = ingest.waiting, ingest.overdue
+        self.warnings += ingest.warnings
+        if max(ingest.silent_us, fusion.silent_us) > HUNG_US:
+            raise GetTimeoutError("its loop hangs")
+        return ingest.drained and fusion.idle
 
     @property
     def totals(self) -> Totals:

@@ -65,8 +65,8 @@ class Supervisor:
 
     # -- start ------------------------------------------------------------------------------
 
-    def start(self, layout: Layout, ends: Mapping[TopicPartition, int] | None) -> None:
-        self._ends = ends
+    def prepare(self, layout: Layout) -> None:
+        """Starts all processes; at its end every older owner of any slot is fenced."""
         for name, stage in self._spec.stages.items():
             for _ in range(stage.replicas_min):
                 self._start_encoder(name)
@@ -86,6 +86,10 @@ class Supervisor:
             control_port.close()
         for owner in self._owners:
             owner.fence()
+
+    def begin(self, ends: Mapping[TopicPartition, int] | None) -> None:
+        """Recovers the slots and lets the owners run; ``ends``: up to there (``--until-end``)."""
+        self._ends = ends
         for owner in self._owners:
             owner.begin(ends, self._encoders)
 
@@ -197,6 +201,7 @@ class Supervisor:
                 done = False
             except RayActorError:
                 done = False  # its watch tells, and then it is restarted
+        self._end_overdue()
         self._telling.look(
             monotonic_us(),
             sum(owner.totals.windows for owner in self._owners),
@@ -204,6 +209,13 @@ class Supervisor:
             [line for owner in self._owners for line in owner.warnings],
         )
         return done
+
+    def _end_overdue(self) -> None:
+        """A replica that hangs is killed; its watch tells, and a new one is started."""
+        overdue = {replica for owner in self._owners for replica in owner.overdue}
+        for replicas in self._encoders.values():
+            for replica in overdue & replicas.keys():
+                ray.kill(replicas[replica])
 
     def _restart(self, owner: OwnerPair, role: str, cause: str) -> None:
         self._count(role, f"slots {owner.slots}", cause)
@@ -249,10 +261,11 @@ def run_on_ray(
     check_resources(spec, resources)
     supervisor = Supervisor(spec, connector, resources, steering)
     try:
-        supervisor.start(layout, ends)
+        supervisor.prepare(layout)
+        began = time.monotonic()
+        supervisor.begin(ends)
         steering.ready.set()
         on_start(supervisor)
-        began = time.monotonic()
         totals = supervisor.run()
         return totals, time.monotonic() - began
     finally:

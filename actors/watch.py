@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.errors import Fenced, InvalidInput, MotetError, PositionLost
+from pipeline.tasks.totals import Totals
 
 
 class Ending(NamedTuple):
@@ -14,6 +15,27 @@ class Ending(NamedTuple):
 
     kind: str  # "stopped", "fenced", "refused" or "failed"
     text: str = ""
+
+
+class IngestStatus(NamedTuple):
+    """``drained``: nothing is in flight any more, nor will be. ``overdue``: replicas that hang.
+
+    ``silent_us``: since the loop last came round.
+    """
+
+    drained: bool
+    waiting: list[str]
+    warnings: list[str]
+    overdue: list[str]
+    silent_us: int
+
+
+class FusionStatus(NamedTuple):
+    """``idle``: all that was delivered is committed."""
+
+    idle: bool
+    totals: Totals
+    silent_us: int
 
 
 class Watched:

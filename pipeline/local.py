@@ -17,6 +17,7 @@ from pipeline.batching.dispatch import Assignment
 from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
 from pipeline.encoders.running import EncodeTask
+from pipeline.errors import MotetError
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
@@ -32,6 +33,7 @@ from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
 
 DRAIN_S_MAX = 15.0
+HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent broker included
 
 
 class EncoderThreads:
@@ -189,6 +191,8 @@ def _wait(running: Running, control: RunControl) -> None:
         )
         if running.failure is not None:
             raise running.failure
+        if monotonic_us() - min(running.ingest.stepped_us, running.fusion.stepped_us) > HUNG_US:
+            raise MotetError("the run hangs: no step of its loops for 60 s; start it again")
         if control.stop.is_set() and draining_until_us is None:
             running.ingest.drain()
             draining_until_us = monotonic_us() + int(DRAIN_S_MAX * 1e6)

@@ -88,6 +88,7 @@ class Dispatcher:
         }
         self._windows: dict[Hashable, dict[str, _Task]] = {}
         self._running: dict[int, tuple[str, str, int, list[_Task]]] = {}
+        self._assigned_us: dict[int, int] = {}
         self._number = 0
         self._done: list[StageDone] = []
 
@@ -135,7 +136,7 @@ class Dispatcher:
 
     # -- asked ----------------------------------------------------------------------------
 
-    def assign(self) -> list[Assignment]:
+    def assign(self, now_us: int) -> list[Assignment]:
         """Batches for every replica that has credit, as long as something is queued."""
         assignments = []
         for state in self._stages.values():
@@ -151,6 +152,7 @@ class Dispatcher:
                 state.credits[replica] -= cost
                 self._number += 1
                 self._running[self._number] = (state.rule.name, replica, cost, tasks)
+                self._assigned_us[self._number] = now_us
                 jobs = [task.job for task in tasks]
                 assignments.append(Assignment(self._number, state.rule.name, replica, jobs))
         return assignments
@@ -161,6 +163,17 @@ class Dispatcher:
 
     def queued(self, stage: str) -> int:
         return len(self._stages[stage].ready) + len(self._stages[stage].suspects)
+
+    def overdue(self, now_us: int) -> list[str]:
+        """Replicas that hold a batch for longer than twice their stage's timeout: they hang.
+
+        Their windows have failed by then; the host ends them so that others can go on.
+        """
+        return [
+            replica
+            for number, (stage, replica, _, _) in self._running.items()
+            if now_us - self._assigned_us[number] > 2 * self._stages[stage].rule.timeout_us
+        ]
 
     @property
     def backlogged(self) -> bool:
@@ -184,6 +197,7 @@ class Dispatcher:
 
     def _return(self, number: int) -> list[_Task]:
         stage, replica, cost, tasks = self._running.pop(number)
+        del self._assigned_us[number]
         credits = self._stages[stage].credits
         if replica in credits:
             credits[replica] += cost

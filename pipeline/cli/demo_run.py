@@ -50,8 +50,12 @@ class DemoRun:
         name = f"demo-{uuid.uuid4().hex[:6]}"
         spec = pipeline_spec(name, bootstrap or "127.0.0.1:9092")
         create_topics(connector, spec)
-        where = "in memory" if bootstrap is None else f"at {bootstrap}"
-        self.step(f"topics {name}.* are made {where}; the pipeline starts")
+        if bootstrap is None:
+            self.step(f"topics {name}.* are made in memory; the pipeline starts")
+        else:
+            self.step(f"topics {name}.* are made at {bootstrap}")
+            count = len(spec.stages)
+            self.step(f"starting Ray, a process for each of {count} stages, ingest and fusion")
         self._view = _view(spec)
         with stopping() as stop:
             outcome = Show(spec, connector, host, self._seconds, stop, self.step, self._shown).run()
@@ -61,7 +65,8 @@ class DemoRun:
     def _shown(self, seen: Seen) -> None:
         if self._started_s is None:
             self._started_s = self._elapsed_s()
-            self.step("the first fused result; each stage with its weight, and its share of it:")
+            self.step("the first fused result. Each stage: its weight, its share of the result.")
+            say("          after: from the end of the window until the result was read, committed")
         self._view.show(seen)
 
     def _tell(self, outcome: Outcome, spec: PipelineSpec) -> None:

@@ -39,11 +39,11 @@ def introduction(needs: Needs, seconds: float | None) -> list[str]:
     free_gb = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
     memory_gb = _memory_free_gb()
     has = "" if memory_gb is None else f" ({memory_gb:.1f} GB are free here)"
-    length = "until Ctrl-C" if seconds is None else f"for {seconds:g} s, then it ends by itself"
+    length = "until Ctrl-C" if seconds is None else f"{seconds:g} s from there"
     lines = [
         f"motet demo: {needs.what}, on this machine",
         f"  memory  about {needs.memory_gb:g} GB{has}",
-        f"  time    {needs.start} to the first fused result; it runs {length}",
+        f"  time    {needs.start} to the first fused result, then {length}",
     ]
     if needs.disk_gb:
         disk = f"up to {needs.disk_gb:g} GB ({free_gb:.0f} GB are free here)"
@@ -80,16 +80,16 @@ def summary_lines(outcome: Outcome, spec: PipelineSpec, started_s: float) -> lis
         else f"{measured.repeated} repeated, {measured.skipped} left out"
     )
     return [
-        f"fused     {measured.windows} windows of {counted(len(measured.streams), 'stream')}, "
-        f"{exactly}; {measured.complete} with all of {', '.join(sorted(spec.inputs))}",
-        f"rate      {measured.windows / seconds:.1f} windows/s over {seconds:.0f} s of live media",
-        f"latency   p50 {middle:.2f} s, p99 {worst:.2f} s, from the end of a window to its",
-        f"          committed result at a reader (to its Kafka timestamp: {produced[0]:.2f} and "
-        f"{produced[1]:.2f} s);",
-        f"          it includes the wait of {wait_ms} ms for records out of order",
-        f"records   {sum(totals.records.values())} read, {late}, {dead}",
-        f"lag       {counted(outcome.lag, 'record')} at the end",
-        f"start     {started_s:.1f} s to the first fused result",
+        f"fused    {measured.windows} windows of {counted(len(measured.streams), 'stream')}, "
+        f"{exactly}; {measured.complete} with all inputs",
+        f"rate     {measured.windows / seconds:.1f} windows/s over {seconds:.0f} s of live media",
+        f"latency  p50 {middle:.2f} s, p99 {worst:.2f} s",
+        "         from the end of a window to its committed result at a reader",
+        f"         (to its Kafka timestamp: {produced[0]:.2f} and {produced[1]:.2f} s);",
+        f"         it includes the wait of {wait_ms} ms for records out of order",
+        f"records  {sum(totals.records.values())} read, {late}, {dead}",
+        f"lag      {counted(outcome.lag, 'record')} at the end",
+        f"start    {started_s:.1f} s to the first fused result",
     ]
 
 

@@ -18,6 +18,7 @@ from pipeline.tasks.host import Host, RunControl
 from pipeline.tasks.totals import Totals
 
 POLL_S = 0.2
+SAY_AGAIN_US = 5_000_000
 FIRST_RESULT_US_MAX = 90_000_000
 READ_TO_END_US_MAX = 15_000_000
 JOIN_S = 30.0
@@ -92,12 +93,22 @@ class Show:
     def _feed(self) -> None:
         """Plays the media from the moment the pipeline runs; its end is what drains the host."""
         try:
-            while not self._ready.wait(POLL_S):
-                if self.stop.is_set():
-                    return
-            self._play()
+            if self._await_pipeline():
+                self._play()
         finally:
             self._drain.set()
+
+    def _await_pipeline(self) -> bool:
+        """Whether the pipeline runs and the media may begin; False where it shall end first."""
+        say_at_us = clock.monotonic_us() + SAY_AGAIN_US
+        while not self._ready.wait(POLL_S):
+            if self.stop.is_set():
+                self.say("stopping once the pipeline has started")
+                return False
+            if clock.monotonic_us() >= say_at_us:
+                say_at_us += SAY_AGAIN_US
+                self.say("still starting: every process loads torch, which takes most of it")
+        return True
 
     def _play(self) -> None:
         lines = timelines(self.spec)
@@ -109,11 +120,12 @@ class Show:
         # The next whole second, so that the first window is whole.
         start_us = -(-clock.wall_us() // 1_000_000) * 1_000_000
         self._fed_us = clock.monotonic_us()
-        self.say(f"the pipeline runs; {', '.join(STREAMS)} begin to send")
+        self.say(f"the pipeline runs; live streams: {', '.join(STREAMS)}")
         publisher = self.connector.publisher()
         try:
             records = merge(lines, start_us, PASS_US, None)
             send(publisher, records, topics, self._until_due, lambda _record: None)
+            self.say("the streams have stopped; what is in flight is finished")
         finally:
             publisher.close()
 

@@ -47,6 +47,7 @@ class FusionRunner:
         self._active_us = dict.fromkeys(committers, now_us())
         self._checking: set[Future[int]] = set()
         self.transients_total = 0
+        self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
         self._delivered = 0
         self._taken = 0
 
@@ -72,7 +73,7 @@ class FusionRunner:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _step(self) -> None:
-        now_us = self._now_us()
+        now_us = self.stepped_us = self._now_us()
         due_us = self._task.next_due_us()
         wait_s = WAIT_S if due_us is None else min(max(due_us - now_us, 0) / 1e6, WAIT_S)
         try:

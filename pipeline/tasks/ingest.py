@@ -135,8 +135,8 @@ class IngestTask:
         self._paused = wanted
         return pause, resume
 
-    def take_assignments(self) -> list[Assignment]:
-        return self._dispatcher.assign()
+    def take_assignments(self, now_us: int) -> list[Assignment]:
+        return self._dispatcher.assign(now_us)
 
     def take_deliveries(self) -> dict[int, list[Message]]:
         """By slot, the messages for its fusion half, in order."""

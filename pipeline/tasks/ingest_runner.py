@@ -50,6 +50,8 @@ class IngestRunner:
         self.drained = threading.Event()
         self.waiting: list[str] = []  # what the lanes wait for, looked at every second
         self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.overdue: list[str] = []  # replicas that hang, looked at every second
+        self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
         self._report_us = 0
         self.transients_total = 0
         self._more = False  # whether the lanes have more to do without a fetch
@@ -99,6 +101,7 @@ class IngestRunner:
     def step(self) -> None:
         """One round: replies, fetches, lanes, batches, messages."""
         task = self._task
+        self.stepped_us = self._now_us()
         busy = self._take_inbox()
         if self._draining.is_set() or task.finished:
             self._finish_round(busy)
@@ -139,6 +142,7 @@ class IngestRunner:
         if now_us >= self._report_us:
             self._report_us = now_us + REPORT_US
             self.waiting = self._task.waiting()
+            self.overdue = self._task.dispatcher.overdue(now_us)
 
     def _finish_round(self, busy: bool) -> None:
         """Nothing is fetched any more: what is in flight goes out, then the owner is drained."""
@@ -149,7 +153,7 @@ class IngestRunner:
             self._wait()
 
     def _hand_on(self) -> None:
-        for assignment in self._task.take_assignments():
+        for assignment in self._task.take_assignments(self._now_us()):
             self._encode(assignment)
         for slot, messages in self._task.take_deliveries().items():
             self._deliver(slot, messages)

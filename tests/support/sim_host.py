@@ -204,7 +204,7 @@ class Host:
             self.task.on_ends(self._source.stable_ends(wanted), self._now_us("ingest"))
 
     def hand_on(self) -> None:
-        for assignment in self.task.take_assignments():
+        for assignment in self.task.take_assignments(0):
             assert assignment.replica in self._replicas[assignment.stage]
             self.batches[assignment.number] = assignment
         for slot, messages in self.task.take_deliveries().items():
