@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from actors.watch import Ending, FusionStatus, Watched, ending_of
@@ -17,7 +16,7 @@ from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.messages import Message
 from pipeline.tasks.retry import Retry
-from pipeline.tasks.starting import Layout, SlotOwner
+from pipeline.tasks.starting import Layout, SlotOwner, fence_all, recover_all
 
 
 class FusionActor:
@@ -49,8 +48,7 @@ class FusionActor:
     def fence(self) -> dict[int, int] | Ending:
         """The epochs of its slots, once every older owner of them is fenced."""
         try:
-            for owner in self._owners.values():
-                self._retry.call(owner.fence)
+            fence_all(self._owners, self._retry)
         except Exception as error:
             return ending_of(error)
         return {slot: owner.epoch for slot, owner in self._owners.items()}
@@ -58,10 +56,7 @@ class FusionActor:
     def recover(self) -> dict[int, dict[int, LaneCut]] | Ending:
         """The claimed cuts of its slots; only after all ids of the pipeline were fenced."""
         try:
-            return {
-                slot: self._retry.call(partial(owner.recover, self._spec))
-                for slot, owner in self._owners.items()
-            }
+            return recover_all(self._owners, self._spec, self._retry)
         except Exception as error:
             return ending_of(error)
 

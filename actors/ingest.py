@@ -30,34 +30,42 @@ class IngestActor:
     call fails, the replica gets no more, and the batch goes to others.
     """
 
-    def __init__(
+    def __init__(self, spec: PipelineSpec, connector: Connector) -> None:
+        """Only starts the process; ``begin`` gives it its slots."""
+        self._spec = spec
+        self._connector = connector
+        self._watched = Watched("ingest")
+        self._encoders: dict[str, Any] = {}  # replica -> handle
+        self._stages: dict[str, list[str]] = {}
+        self._replicas_lock = threading.Lock()  # told by the supervisor, and by a batch's death
+
+    def begin(
         self,
-        spec: PipelineSpec,
-        connector: Connector,
         cuts: Mapping[int, Mapping[int, LaneCut]],
         epochs: Mapping[int, int],
         ends: Mapping[TopicPartition, int] | None,
         fusion: Any,
+        encoders: Mapping[str, dict[str, Any]],
     ) -> None:
+        """Goes on from the recovered cuts, under the epochs that the fusion half opened."""
         self._epochs = dict(epochs)
         self._fusion = fusion
-        self._encoders: dict[str, Any] = {}  # replica -> handle
-        self._stages: dict[str, list[str]] = {}
-        self._replicas_lock = threading.Lock()  # told by the supervisor, and by a batch's death
-        self._task = IngestTask(spec, cuts, ends)
         self._runner = IngestRunner(
-            self._task, connector.source(), self._encode, self._deliver, monotonic_us
+            IngestTask(self._spec, cuts, ends),
+            self._connector.source(),
+            self._encode,
+            self._deliver,
+            monotonic_us,
         )
-        self._watched = Watched("ingest")
+        for stage, replicas in encoders.items():
+            self.set_encoders(stage, replicas)
+        self._watched.start(self._runner.run)
 
     def set_encoders(self, stage: str, replicas: dict[str, Any]) -> None:
         with self._replicas_lock:
             self._encoders |= replicas
             self._stages[stage] = list(replicas)
             self._runner.post_replicas(stage, list(replicas))
-
-    def start(self) -> None:
-        self._watched.start(self._runner.run)
 
     def committed(self, slot: int, numbers: dict[int, int]) -> None:
         self._runner.post_committed(slot, numbers)

@@ -11,6 +11,7 @@ from ray.exceptions import GetTimeoutError, RayActorError
 from actors.remote import control, fusion_actor, ingest_actor, watch
 from actors.watch import Ending, FusionStatus, IngestStatus
 from pipeline.errors import Fenced, MotetError, PositionLost
+from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.starting import Layout
@@ -49,30 +50,33 @@ class OwnerPair:
         self.warnings: list[str] = []
         self.overdue: list[str] = []
         self._epochs: dict[int, int] = {}
+        self._cuts: dict[int, dict[int, LaneCut]] = {}
         self._before = Totals()  # committed under earlier actors
         self._now = Totals()
 
     def spawn(self) -> None:
-        """Starts the fusion half's process and returns at once."""
+        """Starts the processes of both halves and returns at once."""
         self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args)
+        self.ingest = ingest_actor(self._num_cpus).remote(self._spec, self._connector)
 
     def fence(self) -> None:
-        """Older owners of the slots can commit nothing from here on."""
+        """Older owners of the slots can commit nothing from here on; both processes are up."""
         self._epochs = _answer(self.fusion.fence.remote())
+        ray.get(self.ingest.pid.remote())
+
+    def recover(self) -> None:
+        """Claims the slots; all ids of the pipeline must have been fenced before."""
+        self._cuts = _answer(self.fusion.recover.remote())
 
     def begin(
         self,
         ends: Mapping[TopicPartition, int] | None,
         encoders: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Recovers the slots and starts both loops; all ids must have been fenced before."""
-        cuts = _answer(self.fusion.recover.remote())
-        self.ingest = ingest_actor(self._num_cpus).remote(
-            self._spec, self._connector, cuts, self._epochs, ends, self.fusion
-        )
-        for stage, replicas in encoders.items():
-            self.ingest.set_encoders.remote(stage, dict(replicas))
-        ray.get([self.fusion.start.remote(self.ingest), self.ingest.start.remote()])
+        """Starts both loops from what was recovered."""
+        ray.get(self.fusion.start.remote(self.ingest))
+        handles = {stage: dict(replicas) for stage, replicas in encoders.items()}
+        ray.get(self.ingest.begin.remote(self._cuts, self._epochs, ends, self.fusion, handles))
         self.watches = {watch(self.fusion): "fusion", watch(self.ingest): "ingest"}
 
     def set_encoders(self, stage: str, replicas: Mapping[str, Any]) -> None:

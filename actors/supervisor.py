@@ -66,7 +66,7 @@ class Supervisor:
     # -- start ------------------------------------------------------------------------------
 
     def prepare(self, layout: Layout) -> None:
-        """Starts all processes; at its end every older owner of any slot is fenced."""
+        """Starts all processes; at its end every slot is fenced from older owners and claimed."""
         for name, stage in self._spec.stages.items():
             for _ in range(stage.replicas_min):
                 self._start_encoder(name)
@@ -86,9 +86,11 @@ class Supervisor:
             control_port.close()
         for owner in self._owners:
             owner.fence()
+        for owner in self._owners:
+            owner.recover()
 
     def begin(self, ends: Mapping[TopicPartition, int] | None) -> None:
-        """Recovers the slots and lets the owners run; ``ends``: up to there (``--until-end``)."""
+        """Lets the owners run; ``ends``: up to there (``--until-end``)."""
         self._ends = ends
         for owner in self._owners:
             owner.begin(ends, self._encoders)
@@ -222,6 +224,7 @@ class Supervisor:
         owner.kill()
         owner.spawn()
         owner.fence()
+        owner.recover()
         owner.begin(self._ends, self._encoders)
 
     def _restart_encoder(self, ref: Any) -> None:

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 
 from pipeline.batching.dispatch import Assignment
 from pipeline.clock import monotonic_us
@@ -21,6 +20,7 @@ from pipeline.errors import MotetError
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
+from pipeline.spec.user_class import one_line
 from pipeline.tasks.encode import encode_task
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
@@ -28,7 +28,13 @@ from pipeline.tasks.host import RunControl
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.retry import Retry
-from pipeline.tasks.starting import Layout, SlotOwner, check_topics, fence_ids, stale_ids
+from pipeline.tasks.starting import (
+    Layout,
+    SlotOwner,
+    check_topics,
+    fence_all,
+    recover_all,
+)
 from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
 
@@ -60,8 +66,8 @@ class EncoderThreads:
         def work() -> None:
             try:
                 results = self._tasks[assignment.replica].run(assignment.jobs)
-            except Exception as error:
-                runner.post_lost(assignment.number, f"{type(error).__name__}: {error}")
+            except BaseException as error:  # a user's sys.exit too: its batch must come back
+                runner.post_lost(assignment.number, one_line(error))
             else:
                 runner.post_batch(assignment.number, results)
 
@@ -131,7 +137,10 @@ def run_local(
 def take_slots(
     spec: PipelineSpec, connector: Connector, layout: Layout, retry: Retry
 ) -> tuple[dict[int, SlotOwner], dict[int, dict[int, LaneCut]]]:
-    """Every slot of the pipeline: all ids are fenced before any offset is read."""
+    """Every slot of the pipeline: all ids are fenced before any is recovered.
+
+    Slot 0 is the first to be fenced and the first to be claimed (``stale_ids`` says why).
+    """
     run_id = uuid.uuid4().hex[:12]
     control = connector.control()
     try:
@@ -139,11 +148,8 @@ def take_slots(
             slot: SlotOwner(layout.identity(spec, slot, run_id), connector, retry)
             for slot in layout.slots(spec)
         }
-        fence_ids(spec, connector, stale_ids(spec, layout, control))
-        for owner in owners.values():
-            retry.call(owner.fence)
-        cuts = {slot: retry.call(partial(owner.recover, spec)) for slot, owner in owners.items()}
-        return owners, cuts
+        fence_all(owners, retry)
+        return owners, recover_all(owners, spec, retry)
     finally:
         control.close()
 

@@ -97,7 +97,11 @@ class Dispatcher:
     def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
         """The replicas that take batches from now on; batches of others may still come back."""
         state = self._stages[stage]
-        state.credits = {name: state.credits.get(name, CREDITS) for name in replicas}
+        held = dict.fromkeys(replicas, 0)  # by one that had been taken away and is here again
+        for of, replica, cost, _ in self._running.values():
+            if of == stage and replica in held:
+                held[replica] += cost
+        state.credits = {name: CREDITS - cost for name, cost in held.items()}
 
     def submit(self, window: Hashable, jobs: dict[str, StageJob], now_us: int) -> None:
         """A closed window with a job for each stage that runs for it."""
@@ -119,9 +123,10 @@ class Dispatcher:
 
     def lost(self, number: int, cause: str) -> None:
         """A replica died with a batch: its windows run again, one by one, ahead of all others."""
+        alone = self._running[number][2] == CREDITS
         tasks = self._return(number)
         for task in reversed(tasks):
-            task.deaths += len(tasks) == 1
+            task.deaths += alone
             if task.deaths >= DEATHS_MAX:
                 self._settle(task, JobResult(failure=cause))
             else:
@@ -140,15 +145,13 @@ class Dispatcher:
         """Batches for every replica that has credit, as long as something is queued."""
         assignments = []
         for state in self._stages.values():
-            while state.credits and (state.suspects or state.ready):
+            while state.credits and _waiting(state):
                 replica = max(state.credits, key=state.credits.__getitem__)
                 free = state.credits[replica]
                 cost = CREDITS if state.suspects else 1
                 if free < cost:
                     break
                 tasks = _take(state)
-                if not tasks:
-                    break
                 state.credits[replica] -= cost
                 self._number += 1
                 self._running[self._number] = (state.rule.name, replica, cost, tasks)
@@ -214,13 +217,15 @@ class Dispatcher:
             if reader in tasks:
                 self._feed(tasks[reader], task.stage, result)
         if all(t.settled for t in tasks.values()):
-            del self._windows[task.window]
+            self._windows.pop(task.window, None)  # a reader that failed with it may have been last
 
     def _feed(self, task: _Task, stage: str, result: JobResult) -> None:
+        if task.settled:
+            return
         task.waits_for.discard(stage)
         if result.failure is None:
             task.job.upstream[stage] = result.output
-        if task.waits_for or task.settled:
+        if task.waits_for:
             return
         if task.job.records or task.job.upstream:
             self._stages[task.stage].ready.append(task)
@@ -231,12 +236,18 @@ class Dispatcher:
 _NO_JOB = StageJob("", 0, 0)
 
 
+def _waiting(state: _Stage) -> bool:
+    """Whether anything is queued, once what was settled meanwhile has been let go."""
+    for queue in (state.suspects, state.ready):
+        while queue and queue[0].settled:
+            queue.popleft()
+    return bool(state.suspects or state.ready)
+
+
 def _take(state: _Stage) -> list[_Task]:
-    """One suspect alone, else all that is ready up to the limits; settled ones are passed."""
-    while state.suspects:
-        task = state.suspects.popleft()
-        if not task.settled:
-            return [task]
+    """One suspect alone, else all that is ready up to the limits; the first is not settled."""
+    if state.suspects:
+        return [state.suspects.popleft()]
     tasks: list[_Task] = []
     size_bytes = 0
     while state.ready and len(tasks) < state.rule.batch_max and size_bytes < BATCH_BYTES_MAX:

@@ -76,7 +76,7 @@ def _eject(folder: Path) -> None:
     from pipeline.demo.eject import FEED, FILE, eject
 
     motet = program()
-    found = str(Path(motet).resolve()) if "/" in motet else motet
+    found = str(Path(motet).absolute()) if "/" in motet else motet
     name = eject(folder, found)
     emit(f"{folder}: pipeline '{name}' ({FILE}), its media, {FEED} that feeds it, README.md")
     emit("next, each in a terminal of its own:")

@@ -29,9 +29,9 @@ class Needs:
     start: str
 
 
-WITH_KAFKA = Needs("real media through a real Kafka and a local Ray", 2.5, 0.3, "10 to 30 s")
-WITH_OWN = Needs("real media through your Kafka and a local Ray", 2.5, 0.2, "10 to 30 s")
-IN_MEMORY = Needs("real media through an in-memory broker, in one process", 0.5, 0.0, "5 s")
+WITH_KAFKA = Needs("real media through a real Kafka and a local Ray", 3.0, 0.3, "10 to 30 s")
+WITH_OWN = Needs("real media through your Kafka and a local Ray", 2.7, 0.2, "10 to 30 s")
+IN_MEMORY = Needs("real media through an in-memory broker, in one process", 0.8, 0.0, "about 5 s")
 
 
 def introduction(needs: Needs, seconds: float | None) -> list[str]:

@@ -26,7 +26,15 @@ export KAFKA
 "$motet" topics create {file} --partitions {partitions}
 
 players=
-trap 'trap - INT TERM; kill $players 2>/dev/null; wait; exit 0' INT TERM
+end() {{
+    trap '' INT TERM
+    kill $players 2>/dev/null || true
+    wait
+    exit 0
+}}
+# Ctrl-C reaches the players too: they are given the time to end by themselves.
+trap 'sleep 1; end' INT
+trap end TERM
 
 # Sound, pictures and lines of text of one stream; each file goes to the input that takes it.
 play() {{
@@ -36,7 +44,8 @@ play() {{
     players="$players $!"
 }}
 {plays}
-echo "feeding {streams} at $KAFKA until Ctrl-C; {file} shows what runs on them" >&2
+echo "feeding {streams} until Ctrl-C; in the other terminals first:" >&2
+echo "export KAFKA=$KAFKA" >&2
 wait
 """
 
@@ -57,9 +66,10 @@ In a third one, what comes out of it:
 
     {program} tail {file}
 
-Where port 9092 is taken, Kafka starts on another one; `{feed}` prints the line `export KAFKA=...`
-that the other terminals need then. The streams send records of a second, so a result comes a
-second later than in the demo, which sends shorter ones. When you are done:
+`{feed}` prints a line `export KAFKA=...` for the other terminals; without it they go to port 9092,
+which is where Kafka starts if that is free. The streams send records of a second, so a result
+comes up to a second later than in the demo, which sends shorter ones. While they play, Kafka's
+data grows by about 0.6 GB an hour. When you are done:
 
     {program} kafka stop
 
@@ -67,8 +77,8 @@ What `{feed}` does, command by command:
 
     {program} kafka start
     {program} topics create {file}
-    {program} publish --to {file} --stream hall --realtime --loop 0 media/speech media/frames \\
-        media/captions/hall.txt
+    {program} publish --to {file} --stream hall --realtime --loop 0 \\
+        media/speech media/frames media/captions/hall.txt
 """
 
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.errors import PositionLost
 from pipeline.slot.ports import Committed, TopicPartition
 
 FORMAT_VERSION = 1
 METADATA_CHARS_MAX = 4096  # offset.metadata.max.bytes of the broker
+_KINDS = {
+    "cut": int,
+    "owner": str,
+    "from": int,
+    "floor": int | None,
+    "top": int | None,
+    "slots": int,
+    "hash": str,
+    "topic": str,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +66,24 @@ def load(partition: TopicPartition, committed: Committed) -> CutMetadata:
     try:
         raw = json.loads(committed.metadata)
         version = raw["v"]
+        if version == FORMAT_VERSION:
+            return _of(raw)
     except (ValueError, KeyError, TypeError) as error:
         raise PositionLost(
             f"kafka offsets of {where} = {committed.offset}: they were committed without motet's "
             "metadata (an offset reset by another tool?); run `motet reset FILE` or take a new name"
         ) from error
-    if version != FORMAT_VERSION:
-        raise PositionLost(
-            f"kafka offsets of {where}: commit format {version} is not {FORMAT_VERSION}; "
-            "run the motet version that wrote it, or `motet reset FILE`"
-        )
+    raise PositionLost(
+        f"kafka offsets of {where}: commit format {version} is not {FORMAT_VERSION}; "
+        "run the motet version that wrote it, or `motet reset FILE`"
+    )
+
+
+def _of(raw: dict[str, Any]) -> CutMetadata:
+    """Raises KeyError where something is not there, TypeError where it is of another kind."""
+    for name, kinds in _KINDS.items():
+        if not isinstance(raw[name], kinds) or isinstance(raw[name], bool):
+            raise TypeError(f"{name} is {raw[name]!r}")
     return CutMetadata(
         cut=raw["cut"],
         owner=raw["owner"],

@@ -61,7 +61,7 @@ def recover(
 
 
 def committed_slots(control: Control, pipeline: str, partitions: list[TopicPartition]) -> int:
-    """The largest number of slots that any committed cut was written under (0: none)."""
+    """The largest number of slots that a cut committed there was written under (0: none)."""
     committed = control.committed(pipeline, partitions)
     return max(
         (metadata.load(tp, entry).slots for tp, entry in committed.items() if entry is not None),

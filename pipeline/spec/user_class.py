@@ -101,6 +101,7 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     """``ExceptionType: message`` in one line, cut at ``limit`` characters."""
     message = " ".join(str(error).split())
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    text = text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

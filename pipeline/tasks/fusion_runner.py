@@ -50,6 +50,7 @@ class FusionRunner:
         self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
         self._delivered = 0
         self._taken = 0
+        self._idle_at: int | None = None  # deliveries of which all were seen to be committed
 
     def deliver(self, slot: int, messages: list[Message]) -> None:
         """From any one thread a slot: messages in order."""
@@ -62,7 +63,7 @@ class FusionRunner:
     @property
     def idle(self) -> bool:
         """Whether everything that was delivered is committed."""
-        return self._taken == self._delivered and self._task.idle
+        return self._idle_at == self._delivered
 
     def run(self) -> None:
         try:
@@ -79,7 +80,7 @@ class FusionRunner:
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait()
             self._take(item)
-            while True:
+            for _ in range(self._inbox.qsize()):  # what comes meanwhile must not put commits off
                 self._take(self._inbox.get_nowait())
         except queue.Empty:
             pass
@@ -88,6 +89,8 @@ class FusionRunner:
             self._active_us[slot] = now_us
             self._submit(slot, partial(self._commit, slot, batch))
         self._check_idle(now_us)
+        # Only this thread may look: amid a step the task can seem idle with a commit on its way.
+        self._idle_at = self._taken if self._task.idle else None
 
     def _take(self, item: tuple[int, list[Message]] | Future[int]) -> None:
         if isinstance(item, Future):

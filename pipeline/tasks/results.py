@@ -15,11 +15,19 @@ from pipeline.tasks.messages import Opened
 
 RESULT_TYPE = b"motet.result.v1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US, _LAST_US = (
+    (time.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+    for time in (datetime.min, datetime.max)  # noqa: DTZ901
+)
 
 
 @lru_cache(maxsize=4096)
 def rfc3339(time_us: int) -> bytes:
-    """RFC 3339, UTC, with as many digits as the time has (milliseconds at least)."""
+    """RFC 3339, UTC, with as many digits as the time has (milliseconds at least).
+
+    It has the years 1 to 9999 only; a time beyond them is written as the nearest that it has.
+    """
+    time_us = min(max(time_us, _FIRST_US), _LAST_US)
     time = _EPOCH + timedelta(microseconds=time_us)
     digits = "milliseconds" if time_us % 1000 == 0 else "microseconds"
     return time.isoformat(timespec=digits).replace("+00:00", "Z").encode()

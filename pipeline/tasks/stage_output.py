@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,9 @@ from pipeline.tasks.results import rfc3339
 
 OUTPUT_TYPE = b"motet.output.v1"
 ARROW_TYPE = b"application/vnd.apache.arrow.stream"
+# Rows of one record: below the 1 MiB that a broker takes by default, since a transaction may
+# hold any number of windows (after an outage, all that the slot's budget admits).
+ARROW_BYTES_MAX = 512 << 10
 
 
 class VectorRow(NamedTuple):
@@ -39,7 +42,8 @@ class StageOutputs:
     """Builds what the stages with an ``out`` topic give.
 
     Invariant: every output of such a stage is in exactly one record of its topic, on the
-    lane's partition; the rows of an Arrow record are those of one transaction, in lane order.
+    lane's partition; an Arrow record holds rows of one transaction, in lane order, of at most
+    ``ARROW_BYTES_MAX`` or one row.
     """
 
     def __init__(self, spec: PipelineSpec) -> None:
@@ -62,7 +66,8 @@ class StageOutputs:
                 rows.setdefault((record.topic, record.partition), []).append(record)
             else:
                 packed.append(record)
-        packed += [self._arrow(topic, lane, held) for (topic, lane), held in rows.items()]
+        for (topic, lane), held in rows.items():
+            packed += [self._arrow(topic, lane, part) for part in _parts(held)]
         return packed
 
     def _record(self, stage: str, topic: str, window: Opened, output: Any) -> OutRecord | VectorRow:
@@ -111,6 +116,17 @@ class StageOutputs:
             ("ce_type", OUTPUT_TYPE),
             ("ce_source", self._source + b"/" + stage.encode()),
         )
+
+
+def _parts(rows: list[VectorRow]) -> Iterator[list[VectorRow]]:
+    first, size_bytes = 0, 0
+    for place, row in enumerate(rows):
+        row_bytes = row.vector.nbytes + len(row.stream.encode()) + 24  # two times and an offset
+        if place > first and size_bytes + row_bytes > ARROW_BYTES_MAX:
+            yield rows[first:place]
+            first, size_bytes = place, 0
+        size_bytes += row_bytes
+    yield rows[first:]
 
 
 def _written(output: Any) -> tuple[bytes, bytes]:

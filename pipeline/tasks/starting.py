@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from pipeline.errors import InvalidInput, Problem
+from pipeline.errors import InvalidInput, Problem, Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.committer import Committer, SlotIdentity
 from pipeline.slot.ports import Connector, Control, Sink, TopicInfo, TopicPartition
 from pipeline.slot.recovery import committed_slots, recover
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.retry import Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class Layout:
         """Slots that own a lane."""
         return [slot for slot in range(spec.slots) if slot < self.lanes]
 
-    def partitions(self, spec: PipelineSpec) -> list[TopicPartition]:
+    def partitions(
+        self, spec: PipelineSpec, lanes: Iterable[int] | None = None
+    ) -> list[TopicPartition]:
+        """Of all inputs; of all lanes unless some are named."""
+        chosen = list(range(self.lanes) if lanes is None else lanes)
         return [
-            TopicPartition(entry.topic, lane)
-            for entry in spec.inputs.values()
-            for lane in range(self.lanes)
+            TopicPartition(entry.topic, lane) for entry in spec.inputs.values() for lane in chosen
         ]
 
 
@@ -77,8 +83,9 @@ def _partition_problems(
     inputs: Mapping[str, str], outputs: Mapping[str, str], known: Mapping[str, TopicInfo]
 ) -> list[Problem]:
     counts = {known[t].partitions for t in inputs.values() if t in known}
+    problems = []
     if len(counts) > 1:
-        return [
+        problems = [
             Problem(
                 key,
                 inputs[key],
@@ -90,7 +97,7 @@ def _partition_problems(
             if topic in known
         ]
     lanes = max(counts, default=0)
-    return [
+    return problems + [
         Problem(
             key,
             topic,
@@ -129,7 +136,8 @@ class SlotOwner:
     def fence(self) -> None:
         """Older owners of the slot can commit nothing from here on."""
         if self._again:
-            self.committer.check_owner()  # before it is fenced: else both runs would end
+            with suppress(Transient):  # the transaction that our dead one left may hide the answer
+                self.committer.check_owner()  # fencing another run first would end both
         self.epoch = self._sink.open()
 
     def recover(self, spec: PipelineSpec) -> dict[int, LaneCut]:
@@ -150,6 +158,21 @@ class SlotOwner:
         self._control.close()
 
 
+def fence_all(owners: Mapping[int, SlotOwner], retry: Retry) -> None:
+    """Fences the slots side by side: each is some round trips to the broker."""
+    with ThreadPoolExecutor(max(1, len(owners)), "fence") as pool:
+        list(pool.map(lambda owner: retry.call(owner.fence), owners.values()))
+
+
+def recover_all(
+    owners: Mapping[int, SlotOwner], spec: PipelineSpec, retry: Retry
+) -> dict[int, dict[int, LaneCut]]:
+    """By slot, the claimed cuts of its lanes; side by side as well."""
+    with ThreadPoolExecutor(max(1, len(owners)), "recover") as pool:
+        cuts = pool.map(lambda owner: retry.call(partial(owner.recover, spec)), owners.values())
+        return dict(zip(owners, cuts, strict=True))
+
+
 def start_positions(
     spec: PipelineSpec, control: Control, partitions: Iterable[TopicPartition]
 ) -> Mapping[TopicPartition, int]:
@@ -165,9 +188,13 @@ def start_positions(
 def stale_ids(spec: PipelineSpec, layout: Layout, control: Control) -> list[str]:
     """Transactional ids of an older, larger ``slots`` or without a lane: fenced, then let go.
 
-    A zombie of the old count would else commit past the new owner of its lanes.
+    A zombie of the old count would else commit past the new owner of its lanes. Asked once slot
+    0's id was fenced, and answered before slot 0 is claimed, which is the first of all claims:
+    of two runs that start side by side with different counts, the one that fences slot 0 later
+    either reads the other's count here, or has ended it before its first claim. So lane 0, which
+    is always slot 0's, tells all.
     """
-    before = committed_slots(control, spec.name, layout.partitions(spec))
+    before = committed_slots(control, spec.name, layout.partitions(spec, [0]))
     owned = set(layout.slots(spec))
     return [f"{spec.name}.{slot}" for slot in range(max(before, spec.slots)) if slot not in owned]
 

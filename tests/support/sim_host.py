@@ -118,12 +118,12 @@ class Host:
             for slot in layout.slots(spec)
         }
         yield
-        for stale in self._retried(lambda: stale_ids(spec, layout, control)):
-            self._retried(partial(fence_ids, spec, connector, [stale]))
-            self._around.sometimes("a stale id fenced")
-            yield
         for owner in self.owners.values():
             self._retried(owner.fence)
+            yield
+        for stale in self._retried(partial(stale_ids, spec, layout, control)):
+            self._retried(partial(fence_ids, spec, connector, [stale]))
+            self._around.sometimes("a stale id fenced")
             yield
         cuts: dict[int, dict[int, LaneCut]] = {}
         for slot, owner in self.owners.items():
@@ -204,7 +204,7 @@ class Host:
             self.task.on_ends(self._source.stable_ends(wanted), self._now_us("ingest"))
 
     def hand_on(self) -> None:
-        for assignment in self.task.take_assignments(0):
+        for assignment in self.task.take_assignments(self._now_us("ingest")):
             assert assignment.replica in self._replicas[assignment.stage]
             self.batches[assignment.number] = assignment
         for slot, messages in self.task.take_deliveries().items():
