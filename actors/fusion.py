@@ -75,8 +75,8 @@ class FusionActor:
 
     def status(self) -> FusionStatus:
         runner = self._runner
-        silent_us = 0 if runner is None else monotonic_us() - runner.stepped_us
-        return FusionStatus(runner is not None and runner.idle, self._task.totals, silent_us)
+        assert runner is not None, "status before start"
+        return FusionStatus(runner.state, monotonic_us() - runner.stepped_us)
 
     def pid(self) -> int:
         return os.getpid()

@@ -77,6 +77,7 @@ class IngestActor:
         runner = self._runner
         return IngestStatus(
             runner.drained.is_set(),
+            runner.delivered,
             runner.waiting,
             runner.take_warnings(),
             runner.overdue,

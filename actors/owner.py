@@ -104,12 +104,14 @@ class OwnerPair:
             [control(self.ingest.status).remote(), control(self.fusion.status).remote()],
             timeout=STATUS_S,
         )
-        self._now = fusion.totals
+        state = fusion.state
+        self._now = state.totals
         self.waiting, self.overdue = ingest.waiting, ingest.overdue
         self.warnings += ingest.warnings
         if max(ingest.silent_us, fusion.silent_us) > HUNG_US:
             raise GetTimeoutError("its loop hangs")
-        return ingest.drained and fusion.idle
+        # What ingest has sent may still be on its way: fusion must have taken all of it.
+        return ingest.drained and state.taken == ingest.delivered and state.idle
 
     @property
     def totals(self) -> Totals:

@@ -220,12 +220,18 @@ class Supervisor:
                 ray.kill(replicas[replica])
 
     def _restart(self, owner: OwnerPair, role: str, cause: str) -> None:
-        self._count(role, f"slots {owner.slots}", cause)
-        owner.kill()
-        owner.spawn()
-        owner.fence()
-        owner.recover()
-        owner.begin(self._ends, self._encoders)
+        """Both halves anew; one that dies while it starts is started again."""
+        while True:
+            self._count(role, f"slots {owner.slots}", cause)
+            owner.kill()
+            try:
+                owner.spawn()
+                owner.fence()
+                owner.recover()
+                owner.begin(self._ends, self._encoders)
+                return
+            except RayActorError as error:
+                cause = _cause(error)
 
     def _restart_encoder(self, ref: Any) -> None:
         stage, replica = self._encoder_watches.pop(ref)

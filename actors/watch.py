@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.errors import Fenced, InvalidInput, MotetError, PositionLost
-from pipeline.tasks.totals import Totals
+from pipeline.tasks.fusion_runner import FusionState
 
 
 class Ending(NamedTuple):
@@ -18,12 +18,13 @@ class Ending(NamedTuple):
 
 
 class IngestStatus(NamedTuple):
-    """``drained``: nothing is in flight any more, nor will be. ``overdue``: replicas that hang.
+    """``drained``: nothing is in flight any more, nor will be, after ``delivered`` calls.
 
-    ``silent_us``: since the loop last came round.
+    ``overdue``: replicas that hang. ``silent_us``: since the loop last came round.
     """
 
     drained: bool
+    delivered: int
     waiting: list[str]
     warnings: list[str]
     overdue: list[str]
@@ -31,10 +32,9 @@ class IngestStatus(NamedTuple):
 
 
 class FusionStatus(NamedTuple):
-    """``idle``: all that was delivered is committed."""
+    """The runner's state, and how long ago its loop last came round."""
 
-    idle: bool
-    totals: Totals
+    state: FusionState
     silent_us: int
 
 

@@ -84,10 +84,15 @@ class Running:
 
     ingest: IngestRunner
     fusion: FusionRunner
-    totals: Totals
     threads: list[threading.Thread] = field(default_factory=list)
     failure: BaseException | None = None
     changed: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is in flight any more, and all of it is committed."""
+        state = self.fusion.state
+        return self.ingest.drained.is_set() and state.taken == self.ingest.delivered and state.idle
 
     def start(self) -> None:
         for name, target in (("ingest", self.ingest.run), ("fusion", self.fusion.run)):
@@ -131,7 +136,7 @@ def run_local(
         for owner in owners.values():
             owner.close()
         log.close()
-    return running.totals, (monotonic_us() - began_us) / 1e6
+    return running.fusion.state.totals, (monotonic_us() - began_us) / 1e6
 
 
 def take_slots(
@@ -180,7 +185,7 @@ def _wire(
     )
     for stage, replicas in encoders.replicas.items():
         task.set_replicas(stage, replicas)
-    return Running(ingest, fusion, fusion_task.totals)
+    return Running(ingest, fusion)
 
 
 def _wait(running: Running, control: RunControl) -> None:
@@ -191,7 +196,7 @@ def _wait(running: Running, control: RunControl) -> None:
         running.changed.wait(0.02)
         telling.look(
             monotonic_us(),
-            running.totals.windows,
+            running.fusion.state.totals.windows,
             running.ingest.waiting,
             running.ingest.take_warnings(),
         )
@@ -203,7 +208,7 @@ def _wait(running: Running, control: RunControl) -> None:
             running.ingest.drain()
             draining_until_us = monotonic_us() + int(DRAIN_S_MAX * 1e6)
         ending = control.until_end or draining_until_us is not None
-        if ending and running.ingest.drained.is_set() and running.fusion.idle:
+        if ending and running.done:
             return
         if draining_until_us is not None and monotonic_us() > draining_until_us:
             return  # what is not committed is done again after the next start

@@ -7,17 +7,30 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 from pipeline.errors import Transient
 from pipeline.slot.committer import Committer
 from pipeline.slot.ledger import Batch
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.messages import Message
+from pipeline.tasks.totals import Totals
 
 OWNER_CHECK_US = 5_000_000  # how often an idle owner asks whether another took over
 WAIT_S = 0.05
 
 Acknowledge = Callable[[int, Mapping[int, int]], None]
+
+
+class FusionState(NamedTuple):
+    """As of the loop's last round, replaced as a whole: safe to read from any thread.
+
+    ``taken`` counts deliveries; ``idle``: all of them are committed, and are in ``totals``.
+    """
+
+    taken: int
+    idle: bool
+    totals: Totals
 
 
 class FusionRunner:
@@ -48,22 +61,15 @@ class FusionRunner:
         self._checking: set[Future[int]] = set()
         self.transients_total = 0
         self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
-        self._delivered = 0
         self._taken = 0
-        self._idle_at: int | None = None  # deliveries of which all were seen to be committed
+        self.state = FusionState(0, True, Totals())
 
     def deliver(self, slot: int, messages: list[Message]) -> None:
         """From any one thread a slot: messages in order."""
-        self._delivered += 1
         self._inbox.put((slot, messages))
 
     def stop(self) -> None:
         self._stop.set()
-
-    @property
-    def idle(self) -> bool:
-        """Whether everything that was delivered is committed."""
-        return self._idle_at == self._delivered
 
     def run(self) -> None:
         try:
@@ -90,7 +96,7 @@ class FusionRunner:
             self._submit(slot, partial(self._commit, slot, batch))
         self._check_idle(now_us)
         # Only this thread may look: amid a step the task can seem idle with a commit on its way.
-        self._idle_at = self._taken if self._task.idle else None
+        self.state = FusionState(self._taken, self._task.idle, self._task.totals.copy())
 
     def _take(self, item: tuple[int, list[Message]] | Future[int]) -> None:
         if isinstance(item, Future):

@@ -48,6 +48,7 @@ class IngestRunner:
         self._stop = threading.Event()
         self._draining = threading.Event()
         self.drained = threading.Event()
+        self.delivered = 0  # calls of ``deliver``
         self.waiting: list[str] = []  # what the lanes wait for, looked at every second
         self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.overdue: list[str] = []  # replicas that hang, looked at every second
@@ -156,6 +157,7 @@ class IngestRunner:
         for assignment in self._task.take_assignments(self._now_us()):
             self._encode(assignment)
         for slot, messages in self._task.take_deliveries().items():
+            self.delivered += 1
             self._deliver(slot, messages)
 
     def _take_inbox(self) -> bool:

@@ -29,6 +29,12 @@ class Totals:
         self.late += counts.late
         self.forced += counts.forced
 
+    def copy(self) -> Totals:
+        """As they stand now, for another thread."""
+        copied = Totals()
+        copied.add(self)
+        return copied
+
     def add(self, other: Totals) -> None:
         _add(self.records, other.records)
         _add(self.record_bytes, other.record_bytes)

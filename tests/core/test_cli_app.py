@@ -39,7 +39,7 @@ def run_all(*lines: str) -> str:
 
 
 def test_help_imports_nothing_heavy_and_shows_an_example():
-    commands = ["validate", "schema", "run", "publish", "tail"]
+    commands = ["demo", "validate", "schema", "run", "publish", "tail"]
     commands += ["topics create", "kafka start", "kafka stop", "kafka status"]
     out = run_all("--version", *(f"{command} --help" for command in ["", *commands]))
     version, *helps = out.split("Usage: ")
