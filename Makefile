@@ -15,7 +15,7 @@ help:  ## this list
 install: $(STAMP)  ## sets up .venv with everything that demo and test need
 
 $(STAMP): requirements.lock pyproject.toml
-	@echo "motet: setting up $(VENV): about 6 GB of disk; half a minute with uv, up to 10 minutes with pip"
+	@echo "motet: setting up $(VENV): about 7 GB of disk; half a minute with uv, up to 10 minutes with pip"
 ifneq ($(UV),)
 	@test -x $(BIN)/python || uv venv --python '>=3.11,<3.14' $(VENV)
 	uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock

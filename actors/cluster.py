@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import ray
@@ -31,7 +35,8 @@ def connect(spec: PipelineSpec) -> Resources:
     address = spec.ray.address
     if not ray.is_initialized():
         try:
-            _init(address)
+            with _signals_kept():
+                _init(address)
         except ConnectionError as error:
             raise Unreachable(
                 f"ray.address = {address}: no Ray cluster answers there; start one with "
@@ -39,6 +44,20 @@ def connect(spec: PipelineSpec) -> Resources:
             ) from error
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Puts back the handlers that Ray takes over: SIGTERM must drain, not abort."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _init(address: str) -> None:

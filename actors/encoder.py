@@ -7,13 +7,11 @@ import threading
 from collections.abc import Mapping
 
 import ray
-import torch
 
 from actors.packing import PackedBatch, unpack
 from pipeline.batching.batch import JobResult
 from pipeline.errors import MotetError
 from pipeline.spec import PipelineSpec
-from pipeline.tasks.encode import encode_task
 
 
 class DeviceMismatch(MotetError):
@@ -29,6 +27,12 @@ class EncoderActor:
     def __init__(
         self, spec: PipelineSpec, stage: str, lengths: Mapping[str, int], num_gpus: float
     ) -> None:
+        # Here and not above: whoever holds a handle of this class imports its module, and an
+        # ingest process would pay 300 MB and two seconds for a torch that it never uses.
+        import torch
+
+        from pipeline.tasks.encode import encode_task
+
         self._ids = _assigned_gpus(stage, num_gpus)
         on_gpu = bool(self._ids) and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")

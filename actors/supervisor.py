@@ -27,7 +27,7 @@ TICK_S = 0.1
 STATUS_EVERY_S = 0.5
 DRAIN_S_MAX = 15.0
 ENCODER_START_S_MAX = 120.0
-RESTARTS_MAX = 100  # of one owner or replica, without a status in between
+RESTARTS_MAX = 100  # of one role in a run: what ends that often will not be mended by starting it
 CPUS_PER_OWNER = 4
 
 

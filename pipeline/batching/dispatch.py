@@ -138,6 +138,8 @@ class Dispatcher:
             timeouts = state.timeouts
             while timeouts and (timeouts[0].settled or timeouts[0].deadline_us <= now_us):
                 self._settle(timeouts.popleft(), JobResult(failure="timeout"))
+        for state in self._stages.values():
+            _waiting(state)  # behind replicas that hang nobody else takes them from the queue
 
     # -- asked ----------------------------------------------------------------------------
 
@@ -180,9 +182,9 @@ class Dispatcher:
 
     @property
     def backlogged(self) -> bool:
-        """Whether every stage has more queued than its replicas will take for a while."""
-        return all(
-            len(state.ready) >= BACKLOG_BATCHES * state.rule.batch_max * len(state.credits) > 0
+        """Whether some stage has more queued than its replicas will take for a while."""
+        return any(
+            len(state.ready) >= BACKLOG_BATCHES * state.rule.batch_max * max(1, len(state.credits))
             for state in self._stages.values()
         )
 

@@ -98,8 +98,8 @@ def _in_memory(seconds: float | None) -> None:
         run = DemoRun(IN_MEMORY, seconds)
         from pipeline.local import run_local
 
-        spec = run.play(MemoryConnector(MemoryBroker(), pending_wait_s=5.0), run_local, None)
-        tell_next(spec, None, False)
+        played = run.play(MemoryConnector(MemoryBroker(), pending_wait_s=5.0), run_local, None)
+        tell_next(played, None, False)
 
 
 def _on_kafka(cluster: Host | None, bootstrap: str | None, seconds: float | None) -> None:
@@ -114,10 +114,10 @@ def _on_kafka(cluster: Host | None, bootstrap: str | None, seconds: float | None
     with interruptible():
         if bootstrap is not None:
             run = DemoRun(WITH_OWN, seconds)
-            spec = run.play(connect(bootstrap), cluster, bootstrap)
-            tell_next(spec, bootstrap, False)
+            played = run.play(connect(bootstrap), cluster, bootstrap)
+            tell_next(played, bootstrap, False)
             return
         run = DemoRun(WITH_KAFKA, seconds)
         with own_broker(run.step) as broker:
-            spec = run.play(connect(broker.bootstrap), cluster, broker.bootstrap)
-        tell_next(spec, broker.bootstrap, True)
+            played = run.play(connect(broker.bootstrap), cluster, broker.bootstrap)
+        tell_next(played, broker.bootstrap, True)

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 RETENTION = {"retention.ms": "3600000", "segment.ms": "600000", "retention.bytes": str(64 << 20)}
 
 
+class Played(NamedTuple):
+    """What was run, and how many results it left in its topic."""
+
+    spec: PipelineSpec
+    windows: int
+
+
 class DemoRun:
     """Says the steps with their time, shows results as they come, and sums up."""
 
@@ -43,7 +50,7 @@ class DemoRun:
     def step(self, what: str) -> None:
         say(f"{self._elapsed_s():6.1f} s  {what}")
 
-    def play(self, connector: Connector, host: Host, bootstrap: str | None) -> PipelineSpec:
+    def play(self, connector: Connector, host: Host, bootstrap: str | None) -> Played:
         """Runs the demo to its end and says the figures; raises what it failed with."""
         from pipeline.demo.show import Show
 
@@ -60,7 +67,7 @@ class DemoRun:
         with stopping() as stop:
             outcome = Show(spec, connector, host, self._seconds, stop, self.step, self._shown).run()
         self._tell(outcome, spec)
-        return spec
+        return Played(spec, outcome.measured.windows)
 
     def _shown(self, seen: Seen) -> None:
         if self._started_s is None:
@@ -81,9 +88,11 @@ class DemoRun:
         return (clock.monotonic_us() - self._began_us) / 1e6
 
 
-def tell_next(spec: PipelineSpec, bootstrap: str | None, embedded: bool) -> None:
+def tell_next(played: Played, bootstrap: str | None, embedded: bool) -> None:
+    if played.windows == 0:
+        return
     emit("next:")
-    for what, command in next_steps(spec, bootstrap, embedded):
+    for what, command in next_steps(played.spec, played.windows, bootstrap, embedded):
         emit(f"  # {what}")
         emit(f"  {command}")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.spec import PipelineSpec
 
 EJECTED = "my-demo"
+RESULTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Needs:
 
 
 WITH_KAFKA = Needs("real media through a real Kafka and a local Ray", 3.0, 0.3, "10 to 30 s")
-WITH_OWN = Needs("real media through your Kafka and a local Ray", 2.7, 0.2, "10 to 30 s")
+WITH_OWN = Needs("real media through your Kafka and a local Ray", 2.6, 0.2, "10 to 30 s")
 IN_MEMORY = Needs("real media through an in-memory broker, in one process", 0.8, 0.0, "about 5 s")
 
 
@@ -101,8 +102,13 @@ def ejected_name(folder: Path = Path()) -> str:
     return name
 
 
-def next_steps(spec: PipelineSpec, bootstrap: str | None, embedded: bool) -> list[tuple[str, str]]:
-    """Three commands that work as they stand, in this order; what each is for goes before it."""
+def next_steps(
+    spec: PipelineSpec, windows: int, bootstrap: str | None, embedded: bool
+) -> list[tuple[str, str]]:
+    """Three commands that work as they stand, in this order; what each is for goes before it.
+
+    ``bootstrap`` None: nothing is left to look at. ``embedded``: Kafka is stopped by now.
+    """
     motet = shlex.quote(program())
     name = ejected_name()
     steps = [
@@ -113,6 +119,8 @@ def next_steps(spec: PipelineSpec, bootstrap: str | None, embedded: bool) -> lis
         steps.append(("the keys of a pipeline file, as a JSON Schema for an editor", "schema"))
     else:
         where = f'"$({motet} kafka start)"' if embedded else bootstrap
-        look = f"tail --bootstrap {where} --topic {spec.outputs.results} --from-beginning --max 5"
+        topic = spec.outputs.results
+        number = min(windows, RESULTS_SHOWN)  # it would wait for more
+        look = f"tail --bootstrap {where} --topic {topic} --from-beginning --max {number}"
         steps.insert(0, ("the results, read back from Kafka (kept for an hour)", look))
     return [(what, f"{motet} {command}") for what, command in steps]

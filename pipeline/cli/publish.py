@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
 
-# How far the last record may lie ahead of now where no --start is given: half of the default
-# windows.future_max, past which a pipeline refuses records.
-AHEAD_US = 30_000_000
 CREATE_ANY = "create it first: `motet topics create FILE` makes what a pipeline file names"
 
 
@@ -67,7 +64,8 @@ def publish(
     start: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Event time of the first sample, RFC 3339 (default: now)."
+            metavar="TIME",
+            help="Event time of the first sample, RFC 3339 (default: so that all ends now).",
         ),
     ] = None,
     chunk: Annotated[
@@ -80,8 +78,7 @@ def publish(
 
     Audio is cut to records of --chunk; an image, and a line of a txt file, is one record.
     Files of one kind and stream play one after another; all streams and kinds begin together
-    at --start. By default that is now, or earlier where the sources are long, so that no
-    record lies more than half of future_max ahead of its arrival.
+    at --start. By default the longest of them ends now; with --realtime they begin now.
 
     With --to the media is converted to the type, rate and channels of the input.
     A topic that is missing is an error; none is ever created.
@@ -97,11 +94,10 @@ def publish(
     _allow_open_files(len(lines))
     lengths_us = [line.duration_us() for line in lines]
     play = Play(lines, max(lengths_us), loop or None, start_us, realtime)
-    ahead_us = AHEAD_US if spec is None else spec.windows.future_max_us // 2
     remedy = CREATE_ANY if to is None else f"`motet topics create {to}` makes it"
     connector = _connector(spec, bootstrap, wait)
     with stopping() as stop:
-        published = play_to(connector, play, ahead_us, remedy, stop)
+        published = play_to(connector, play, remedy, stop)
     _summarize(published, as_json)
 
 
@@ -168,9 +164,7 @@ class Play(NamedTuple):
     realtime: bool
 
 
-def play_to(
-    connector: Connector, play: Play, ahead_us: int, remedy: str, stop: threading.Event
-) -> Published:
+def play_to(connector: Connector, play: Play, remedy: str, stop: threading.Event) -> Published:
     """Sends the timelines to their topics until they end or ``stop`` is set."""
     from pipeline.cli.connect import topics_of
     from pipeline.connectors.files import merge
@@ -185,7 +179,7 @@ def play_to(
     now_us = clock.wall_us()
     total_us = 0 if play.loops is None else play.period_us * play.loops
     if play.start_us is None:
-        start_us = default_start_us(now_us, 0 if play.realtime else total_us, ahead_us)
+        start_us = default_start_us(now_us, 0 if play.realtime else total_us)
         until_due = _pacer(stop, play.realtime, 0)
     else:
         start_us = play.start_us

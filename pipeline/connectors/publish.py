@@ -76,14 +76,14 @@ def headers(record: FileRecord) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, value in found]
 
 
-def default_start_us(now_us: int, total_us: int, ahead_us: int) -> int:
-    """Now, or as much earlier as keeps the last sample within ``ahead_us`` of now.
+def default_start_us(now_us: int, total_us: int) -> int:
+    """So much before now that the last sample is not ahead of it; a whole second.
 
-    Published at once, an hour of sound that began now would reach an hour into the future,
-    and a pipeline refuses what lies further ahead than ``future_max``. A whole second.
+    Published at once, sound that began now would reach into the future: a pipeline refuses
+    what lies further ahead than ``future_max``, and orders by the log's timestamp, the same
+    for all of it, what lies ahead at all.
     """
-    start_us = min(now_us, now_us + ahead_us - total_us)
-    return max(0, start_us // 1_000_000 * 1_000_000)
+    return max(0, (now_us - total_us) // 1_000_000 * 1_000_000)
 
 
 def usable(found: Mapping[str, TopicInfo | None], remedy: str) -> dict[str, TopicInfo]:

@@ -107,7 +107,7 @@ class Show:
                 return False
             if clock.monotonic_us() >= say_at_us:
                 say_at_us += SAY_AGAIN_US
-                self.say("still starting: every process loads torch, which takes most of it")
+                self.say("still starting: a process for each stage loads torch, which takes a while")
         return True
 
     def _play(self) -> None:

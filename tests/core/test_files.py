@@ -315,5 +315,5 @@ def test_times_are_written_with_microseconds_always():
 
 def test_the_start_is_now_or_as_early_as_keeps_the_end_near():
     now_us = 1000 * S + 700_000
-    assert default_start_us(now_us, 20 * S, 30 * S) == 1000 * S
-    assert default_start_us(now_us, 90 * S, 30 * S) == 940 * S
+    assert default_start_us(now_us, 20 * S) == 980 * S
+    assert default_start_us(now_us, 0) == 1000 * S

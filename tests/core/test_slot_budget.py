@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.slot.budget import Budget
@@ -18,6 +18,7 @@ EVENTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(EVENTS, st.integers(1, 200))
 def test_in_flight_is_what_was_taken_and_is_in_no_committed_cut(events, limit_bytes):
     budget = Budget(limit_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.slot.dead_letter_rate import (
@@ -70,6 +70,7 @@ def test_the_error_names_the_input_the_rate_the_limit_and_the_remedy():
     assert caught.value.exit_code == 1
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 30 * SECOND_US), st.integers(0, 9), st.integers(0, 9)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.lane.record import LaneCut
@@ -36,6 +36,7 @@ class Model:
         return cuts, records
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_output_is_taken_as_a_prefix_that_ends_at_a_cut_and_each_entry_once(data):
     ledger, model = Ledger(), Model()

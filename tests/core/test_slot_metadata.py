@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import PositionLost
@@ -27,6 +27,7 @@ KNOWN = CutMetadata(
 TIMES = st.none() | st.integers(-(1 << 62), 1 << 62)
 
 
+@settings(deadline=None)
 @given(
     cut=st.integers(0, 1 << 62),
     owner=st.text(max_size=40),

@@ -90,13 +90,13 @@ class World:
     def lag_c_max_us(self) -> int:
         return self.hold_us if self.rough else self.disorder_us["b"] - SEEN_US
 
-    def spec(self, slots: int, name: str = NAME, outputs: str = "run") -> PipelineSpec:
+    def spec(self) -> PipelineSpec:
         ms = _ms
         hashed = {"encoder": "hash_text", "options": {"dim": 8}}
         stage = {"batch_max": self.batch_max, "timeout": ms(self.timeout_us)}
         context = {"before": ms(self.before_us), "after": ms(self.after_us)}
         tree = {
-            "name": name,
+            "name": NAME,
             "inputs": {
                 each: {
                     "topic": TOPICS[each],
@@ -127,12 +127,11 @@ class World:
             },
             "fusion": {"rule": "weighted_sum", "of": {"words": 0.5, "echo": 0.3, "shout": 0.2}},
             "outputs": {
-                "results": f"{outputs}.results",
-                "late": f"{outputs}.late",
-                "dead_letter": f"{outputs}.dead",
+                "results": "run.results",
+                "late": "run.late",
+                "dead_letter": "run.dead",
             },
             "commit_interval": ms(self.commit_interval_us),
-            "slots": slots,
             "limits": {
                 "in_flight_bytes": f"{self.in_flight_bytes}B",
                 "open_bytes": f"{self.open_bytes}B",

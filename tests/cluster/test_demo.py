@@ -1,0 +1,127 @@
+"""``motet demo`` as a user runs it: a real Kafka, a real Ray, live topics, fused results."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.broker import server
+from pipeline.connectors.kafka import KafkaConnector
+from pipeline.demo.assets import PARTITIONS, STREAMS
+from pipeline.demo.own_broker import own_broker
+from pipeline.slot.ports import TopicPartition
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+MOTET = [sys.executable, "-m", "actors"]
+
+
+def committed(bootstrap: str, topic: str) -> list[dict]:
+    """The committed results of a topic, as a read_committed reader sees them."""
+    connector = KafkaConnector(bootstrap)
+    control, source = connector.control(), connector.source()
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    ends = control.stable_ends(partitions)
+    positions = dict.fromkeys(partitions, 0)
+    source.assign(positions)
+    found = []
+    while any(positions[partition] < end for partition, end in ends.items()):
+        for fetch in source.poll(1.0):
+            found += [json.loads(record.value) for record in fetch.records]
+            positions[TopicPartition(fetch.topic, fetch.partition)] = fetch.position
+    source.close()
+    control.close()
+    return found
+
+
+@pytest.mark.ray
+def test_the_demo_ends_by_itself_and_its_results_lie_in_the_real_topic(
+    kafka, ray_address, tmp_path
+):
+    command = [*MOTET, "demo", "--seconds", "5", "--no-browser", "--kafka", kafka]
+    environment = {**os.environ, "RAY_ADDRESS": ray_address}
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    told = re.search(
+        r"fused +(\d+) windows of 3 streams, each exactly once; (\d+) with", done.stdout
+    )
+    assert told is not None, done.stdout
+    look, *_others = re.findall(r"^  (?!#)(.+)$", done.stdout.partition("next:\n")[2], re.MULTILINE)
+    topic = re.search(r"--topic (\S+)", look)[1]
+    results = committed(kafka, topic)
+    assert len(results) == int(told[1]) == int(told[2])
+    assert {result["stream"] for result in results} == {*STREAMS}
+    for result in results:
+        assert (result["present"], result["missing"]) == (["camera", "chat", "mic"], [])
+        assert len(result["output"]["vector"]) == 128
+        assert {*result["weights"]} == {"sound", "timbre", "colour", "words"}
+        assert sum(result["attribution"].values()) == pytest.approx(1, abs=1e-5)
+    # The command that it names for looking at them, as it stands.
+    shown = subprocess.run(look, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert len(shown.stdout.splitlines()) == 5
+    assert {line.split()[0] for line in shown.stdout.splitlines()} <= {*STREAMS}
+
+
+def test_what_is_ejected_feeds_and_runs_as_it_stands(kafka, tmp_path):
+    subprocess.run([*MOTET, "demo", "--eject", "mine"], cwd=tmp_path, check=True, timeout=60)
+    environment = {**os.environ, "KAFKA": kafka}
+    errors = tmp_path / "errors.txt"
+    with errors.open("w") as stderr:
+        # Ctrl-C reaches a script and its players alike, so they get a process group.
+        feed = subprocess.Popen(
+            ["sh", "mine/feed.sh"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+            stderr=stderr, start_new_session=True,
+        )  # fmt: skip
+        for _topic in range(6):
+            assert feed.stdout.readline().startswith(b"created ")
+        run = subprocess.Popen(
+            [*MOTET, "run", "mine/demo.yaml", "--local"],
+            cwd=tmp_path, env=environment, stderr=stderr,
+        )  # fmt: skip
+        tail = [*MOTET, "tail", "mine/demo.yaml", "--from-beginning", "--max", "9", "--json"]
+        try:
+            seen = subprocess.run(
+                tail, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, timeout=120
+            )
+        finally:
+            run.send_signal(signal.SIGTERM)
+            os.killpg(feed.pid, signal.SIGINT)
+            assert run.wait(timeout=60) == 0
+            played, _ = feed.communicate(timeout=60)
+    assert feed.returncode == 0
+    assert "error" not in errors.read_text()
+    assert played.count(b" records, ") == len(STREAMS)
+    results = [json.loads(line) for line in seen.stdout.splitlines()]
+    assert len(results) == 9
+    assert all("mic" in result["present"] for result in results)
+
+
+def test_a_demo_stops_the_kafka_that_it_started_but_under_no_other_demo(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    said: list[str] = []
+    first, second = own_broker(said.append), own_broker(said.append)
+    started = first.__enter__()
+    try:
+        assert server.status() == started
+        assert second.__enter__() == started
+        first.__exit__(None, None, None)
+        assert said[-1].startswith("another demo uses Kafka, so it goes on")
+        assert server.status() == started
+        second.__exit__(None, None, None)
+        assert said[-1] == f"Kafka ran before and goes on at {started.bootstrap}"
+        assert server.status() == started
+    finally:
+        server.stop()
+    with own_broker(said.append) as again:
+        assert server.status() == again
+    assert said[-1] == "Kafka is stopped; its data stays"
+    assert server.status() is None

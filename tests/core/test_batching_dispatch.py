@@ -1,0 +1,538 @@
+"""What the dispatcher promises, whatever replicas do: on a state machine, and rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from pipeline.batching import dispatch
+from pipeline.batching.batch import JobResult, StageJob
+from pipeline.batching.dispatch import (
+    BATCH_BYTES_MAX,
+    CREDITS,
+    DEATHS_MAX,
+    Assignment,
+    Dispatcher,
+    StageRule,
+)
+from pipeline.record import Facts, MediaRecord
+from pipeline.slot.ports import LogRecord
+
+SECOND_US = 1_000_000
+
+
+def record(payload: bytes | memoryview = b"x") -> MediaRecord:
+    log = LogRecord("t", 0, 0, 0, b"s", None, [])
+    return MediaRecord("in", "s", 0, 1, Facts("text", "text"), payload, log)
+
+
+def job(*records: MediaRecord, stream: str = "s") -> StageJob:
+    return StageJob(stream, 0, 1, list(records))
+
+
+def made(*rules: StageRule, **replicas: list[str]) -> Dispatcher:
+    dispatcher = Dispatcher(rules)
+    for stage, names in replicas.items():
+        dispatcher.set_replicas(stage, names)
+    return dispatcher
+
+
+def stage(name: str, *upstream: str, batch_max: int = 4, timeout_us: int = SECOND_US) -> StageRule:
+    return StageRule(name, upstream, batch_max, timeout_us)
+
+
+def settled(dispatcher: Dispatcher) -> dict[tuple, JobResult]:
+    done = dispatcher.take_done()
+    found = {(each.window, each.stage): each.result for each in done}
+    assert len(found) == len(done)
+    return found
+
+
+# -- the state machine ----------------------------------------------------------------------
+
+
+@dataclass
+class Held:
+    """What the model knows of a batch that is out."""
+
+    assignment: Assignment
+    windows: list[int]
+    alone: bool
+
+
+@dataclass
+class Model:
+    submitted: dict[int, dict[str, int]] = field(default_factory=dict)  # window: stage: deadline
+    settled: dict[tuple[int, str], JobResult] = field(default_factory=dict)
+    suspects: set[tuple[int, str]] = field(default_factory=set)
+    lonely_deaths: dict[tuple[int, str], int] = field(default_factory=dict)
+
+
+GRAPHS = (
+    (stage("a"),),
+    (stage("a", batch_max=1), stage("b", batch_max=3)),
+    (stage("a"), stage("b", "a", batch_max=2), stage("c", "b", timeout_us=3 * SECOND_US)),
+    (
+        stage("a", batch_max=2),
+        stage("b", timeout_us=SECOND_US // 2),
+        stage("c", "a", "b"),
+        stage("d", "c", "a", batch_max=1),
+    ),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """Every submitted (window, stage) is settled exactly once, and what it was given is right."""
+
+    @initialize(graph=st.sampled_from(GRAPHS))
+    def start(self, graph):
+        self.rules = {r.name: r for r in graph}
+        self.dispatcher = Dispatcher(graph)
+        self.model = Model()
+        self.now_us = 0
+        self.replicas: dict[str, list[str]] = {name: [] for name in self.rules}
+        self.out: dict[int, Held] = {}
+        self.windows = 0
+        self.serial = 0
+
+    # what happens
+
+    @rule(data=st.data())
+    def submit(self, data):
+        self.windows += 1
+        window = self.windows
+        jobs, deadlines = {}, {}
+        for name, found in self.rules.items():
+            direct = data.draw(st.booleans(), label=f"{name} reads a record")
+            if direct or any(each in jobs for each in found.upstream):
+                own = [record()] if direct else []
+                jobs[name] = StageJob(f"s{window}", window, window + 1, own)
+                deadlines[name] = self.now_us + found.timeout_us
+        if jobs:
+            self.model.submitted[window] = deadlines
+            self.dispatcher.submit(window, jobs, self.now_us)
+
+    @rule(data=st.data())
+    def join(self, data):
+        """A new replica, or one of old that had been taken away with its batches out."""
+        name = data.draw(st.sampled_from(sorted(self.rules)))
+        old = {
+            held.assignment.replica for held in self.out.values() if held.assignment.stage == name
+        } - set(self.replicas[name])
+        self.serial += 1
+        self.replicas[name].append(data.draw(st.sampled_from([f"{name}-{self.serial}", *old])))
+        self.dispatcher.set_replicas(name, self.replicas[name])
+
+    @rule(data=st.data())
+    def leave(self, data):
+        name = data.draw(st.sampled_from(sorted(self.rules)))
+        if self.replicas[name]:
+            self.replicas[name].remove(data.draw(st.sampled_from(self.replicas[name])))
+            self.dispatcher.set_replicas(name, self.replicas[name])
+
+    @rule()
+    def assign(self):
+        for each in self.dispatcher.assign(self.now_us):
+            self.check_assigned(each)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def done(self, data):
+        held = self.out.pop(data.draw(st.sampled_from(sorted(self.out))))
+        results = [
+            JobResult(failure="no") if data.draw(st.booleans()) else JobResult((window, "output"))
+            for window in held.windows
+        ]
+        self.dispatcher.done(held.assignment.number, results)
+        expected = {
+            (window, held.assignment.stage): result
+            for window, result in zip(held.windows, results, strict=True)
+            if (window, held.assignment.stage) not in self.model.settled
+        }
+        self.take(expected)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def lost(self, data):
+        held = self.out.pop(data.draw(st.sampled_from(sorted(self.out))))
+        name = held.assignment.stage
+        expected = {}
+        for window in held.windows:
+            key = (window, name)
+            if held.alone:
+                self.model.lonely_deaths[key] = self.model.lonely_deaths.get(key, 0) + 1
+            if self.model.lonely_deaths.get(key) == DEATHS_MAX:
+                expected[key] = JobResult(failure="it died")
+            self.model.suspects.add(key)
+        self.dispatcher.lost(held.assignment.number, "it died")
+        self.take({k: v for k, v in expected.items() if k not in self.model.settled})
+
+    @rule(elapsed_us=st.sampled_from([0, SECOND_US // 4, SECOND_US, 4 * SECOND_US]))
+    def expire(self, elapsed_us):
+        self.now_us += elapsed_us
+        expected = {
+            (window, name): JobResult(failure="timeout")
+            for window, deadlines in self.model.submitted.items()
+            for name, deadline_us in deadlines.items()
+            if deadline_us <= self.now_us and (window, name) not in self.model.settled
+        }
+        self.dispatcher.expire(self.now_us)
+        self.take(expected)
+        deadline_us = self.dispatcher.deadline_us
+        assert deadline_us is None or deadline_us > self.now_us
+
+    # what must hold
+
+    def take(self, expected: dict[tuple[int, str], JobResult]) -> None:
+        """What has settled is what was expected, and readers that have nothing left to read."""
+        found = settled(self.dispatcher)
+        assert not found.keys() & self.model.settled.keys(), "settled twice"
+        for key, result in found.items():
+            if key in expected:
+                why = result.failure or ""
+                # where both are due at once, its upstream may have failed it first
+                assert result == expected[key] or why.startswith("nothing to read")
+            else:
+                self.check_nothing_to_read(key, result, found)
+        assert expected.keys() <= found.keys()
+        self.model.settled |= found
+
+    def check_nothing_to_read(self, key, result, found) -> None:
+        window, name = key
+        assert result.failure is not None
+        assert result.failure.startswith("nothing to read")
+        upstream = [n for n in self.rules[name].upstream if n in self.model.submitted[window]]
+        assert upstream
+        both = self.model.settled | found
+        assert all(both[window, n].failure is not None for n in upstream)
+
+    def check_assigned(self, each: Assignment) -> None:
+        name = each.stage
+        windows = [j.start_us for j in each.jobs]
+        assert each.replica in self.replicas[name]
+        assert 1 <= len(windows) <= self.rules[name].batch_max
+        assert len(set(windows)) == len(windows)
+        for window, found in zip(windows, each.jobs, strict=True):
+            assert (window, name) not in self.model.settled
+            assert found.stream == f"s{window}"
+            running = [h for h in self.out.values() if h.assignment.stage == name]
+            assert all(window not in held.windows for held in running), "runs twice at once"
+            upstream = [n for n in self.rules[name].upstream if n in self.model.submitted[window]]
+            assert found.upstream == {
+                n: self.model.settled[window, n].output
+                for n in upstream
+                if self.model.settled[window, n].failure is None
+            }
+        alone = any((window, name) in self.model.suspects for window in windows)
+        mates = [h for h in self.out.values() if h.assignment.replica == each.replica]
+        assert not any(held.alone for held in mates), "beside a suspect"
+        if alone:
+            assert len(windows) == 1
+            assert not mates, "a suspect beside others"
+        assert len(mates) < CREDITS
+        self.out[each.number] = Held(each, windows, alone)
+
+    @invariant()
+    def credits_are_what_is_out(self):
+        if not hasattr(self, "dispatcher"):
+            return
+        for name, state in self.dispatcher._stages.items():
+            assert list(state.credits) == self.replicas[name]
+            for replica, credit in state.credits.items():
+                mates = [h for h in self.out.values() if h.assignment.replica == replica]
+                assert credit == CREDITS - sum(CREDITS if h.alone else 1 for h in mates)
+
+    @invariant()
+    def windows_are_those_not_settled(self):
+        if not hasattr(self, "dispatcher"):
+            return
+        model = self.model
+        waiting = [
+            window
+            for window, deadlines in model.submitted.items()
+            if any((window, name) not in model.settled for name in deadlines)
+        ]
+        assert self.dispatcher.windows == len(waiting)
+        assert StageJob("", 0, 0) == dispatch._NO_JOB, "outputs pinned for ever"
+
+    def teardown(self):
+        """With replicas that work, everything is settled in the end, with nothing left over."""
+        if not hasattr(self, "dispatcher"):
+            return
+        for name in self.rules:
+            if not self.replicas[name]:
+                self.replicas[name] = [f"{name}-last"]
+                self.dispatcher.set_replicas(name, self.replicas[name])
+        for _ in range(4 * len(self.rules) * (self.windows + 1)):
+            for held in list(self.out.values()):
+                del self.out[held.assignment.number]
+                results = [JobResult((window, "output")) for window in held.windows]
+                self.dispatcher.done(held.assignment.number, results)
+            self.take_rest()
+            self.assign()
+            if not self.out:
+                break
+        wanted = {(w, n) for w, stages in self.model.submitted.items() for n in stages}
+        assert set(self.model.settled) == wanted
+        assert self.dispatcher.windows == 0
+        assert all(self.dispatcher.queued(name) == 0 for name in self.rules)
+
+    def take_rest(self) -> None:
+        found = settled(self.dispatcher)
+        assert not found.keys() & self.model.settled.keys()
+        self.model.settled |= found
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+# -- rule by rule ---------------------------------------------------------------------------
+
+
+def test_a_replica_takes_all_that_is_queued_at_once_up_to_batch_max():
+    dispatcher = made(stage("a", batch_max=3), a=["a-0"])
+    for window in range(8):
+        dispatcher.submit(window, {"a": job(record(), stream=f"s{window}")}, 0)
+    sizes = [len(each.jobs) for each in dispatcher.assign(0)]
+    assert sizes == [3, 3]  # two batches of credit
+    assert dispatcher.queued("a") == 2
+    dispatcher.done(1, [JobResult(1)] * 3)
+    assert [[j.stream for j in each.jobs] for each in dispatcher.assign(0)] == [["s6", "s7"]]
+
+
+def test_batches_go_to_the_replica_with_the_most_credit():
+    dispatcher = made(stage("a", batch_max=1), a=["a-0", "a-1"])
+    for window in range(5):
+        dispatcher.submit(window, {"a": job(record())}, 0)
+    assert [each.replica for each in dispatcher.assign(0)] == ["a-0", "a-1", "a-0", "a-1"]
+
+
+def test_a_batch_ends_where_its_payloads_reach_the_byte_limit():
+    half = memoryview(bytes(BATCH_BYTES_MAX // 2))
+    dispatcher = made(stage("a", batch_max=10), a=["a-0"])
+    for window in range(5):
+        dispatcher.submit(window, {"a": job(record(half))}, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [2, 2]
+
+
+def test_one_window_over_the_byte_limit_is_a_batch_of_its_own():
+    large = memoryview(bytes(BATCH_BYTES_MAX + 1))
+    dispatcher = made(stage("a", batch_max=10), a=["a-0"])
+    for payload in (large, b"x", b"y"):
+        dispatcher.submit(payload[:1], {"a": job(record(payload))}, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [1, 2]
+
+
+def test_without_replicas_nothing_is_assigned_and_timeouts_still_run():
+    dispatcher = made(stage("a"))
+    dispatcher.submit(1, {"a": job(record())}, 0)
+    assert dispatcher.assign(0) == []
+    dispatcher.expire(SECOND_US - 1)
+    assert settled(dispatcher) == {}
+    dispatcher.expire(SECOND_US)
+    assert settled(dispatcher) == {(1, "a"): JobResult(failure="timeout")}
+    assert dispatcher.windows == 0
+
+
+def test_a_chain_gets_the_outputs_of_those_before_it():
+    dispatcher = made(stage("a"), stage("b", "a"), stage("c", "a", "b"), a=["a"], b=["b"], c=["c"])
+    dispatcher.submit(1, {name: job(*([record()] * (name == "a"))) for name in "abc"}, 0)
+    for name, upstream in (("a", {}), ("b", {"a": "A"}), ("c", {"a": "A", "b": "B"})):
+        [each] = dispatcher.assign(0)
+        assert each.stage == name
+        assert each.jobs[0].upstream == upstream
+        dispatcher.done(each.number, [JobResult(name.upper())])
+    assert {key[1]: result.output for key, result in settled(dispatcher).items()} == {
+        "a": "A",
+        "b": "B",
+        "c": "C",
+    }
+
+
+def test_a_stage_whose_upstream_does_not_run_in_the_window_does_not_wait_for_it():
+    dispatcher = made(stage("a"), stage("b", "a"), a=["a"], b=["b"])
+    dispatcher.submit(1, {"b": job(record())}, 0)
+    [each] = dispatcher.assign(0)
+    assert each.stage == "b"
+    assert each.jobs[0].upstream == {}
+
+
+@pytest.mark.parametrize("how", ["failed", "timed out", "took three replicas with it"])
+def test_all_behind_a_stage_that_failed_have_failed_where_nothing_is_left_to_read(how):
+    """The last ones of a window settle within each other; the window ends once."""
+    dispatcher = made(stage("a"), stage("b", "a"), stage("c", "b"), a=["a-0"])
+    dispatcher.submit(1, {"a": job(record()), "b": job(), "c": job()}, 0)
+    if how == "timed out":
+        dispatcher.expire(SECOND_US)
+    else:
+        for _ in range(1 if how == "failed" else DEATHS_MAX + 1):  # the first was no lonely one
+            [each] = dispatcher.assign(0)
+            if how == "failed":
+                dispatcher.done(each.number, [JobResult(failure="no")])
+            else:
+                dispatcher.lost(each.number, "it died")
+    assert {key[1]: result.failure for key, result in settled(dispatcher).items()} == {
+        "a": {"failed": "no", "timed out": "timeout"}.get(how, "it died"),
+        "b": "nothing to read: a failed",
+        "c": "nothing to read: b failed",
+    }
+    assert dispatcher.windows == 0
+
+
+def test_a_stage_goes_on_with_its_records_or_with_another_upstream():
+    dispatcher = made(
+        stage("a"), stage("b"), stage("own", "a"), stage("other", "a", "b"), a=["a"], b=["b"]
+    )
+    jobs = {"a": job(record()), "b": job(record()), "own": job(record()), "other": job()}
+    dispatcher.submit(1, jobs, 0)
+    first, second = dispatcher.assign(0)
+    dispatcher.done(first.number, [JobResult(failure="no")])
+    dispatcher.done(second.number, [JobResult("B")])
+    dispatcher.set_replicas("own", ["own"])
+    dispatcher.set_replicas("other", ["other"])
+    assert [(each.stage, each.jobs[0].upstream) for each in dispatcher.assign(0)] == [
+        ("own", {}),
+        ("other", {"b": "B"}),
+    ]
+
+
+def test_what_comes_after_the_timeout_is_dropped_and_its_payload_is_free_at_once():
+    dispatcher = made(stage("a"), stage("b", timeout_us=9 * SECOND_US), a=["a"], b=["b"])
+    submitted = {"a": job(record()), "b": job(record())}
+    dispatcher.submit(1, submitted, 0)
+    first, second = dispatcher.assign(0)
+    dispatcher.expire(SECOND_US)
+    assert settled(dispatcher) == {(1, "a"): JobResult(failure="timeout")}
+    assert dispatcher._windows[1]["a"].job is dispatch._NO_JOB
+    dispatcher.done(first.number, [JobResult("too late")])
+    assert settled(dispatcher) == {}
+    dispatcher.done(second.number, [JobResult("B")])
+    assert settled(dispatcher) == {(1, "b"): JobResult("B")}
+
+
+def test_windows_of_a_lost_batch_run_one_by_one_ahead_of_all_others():
+    dispatcher = made(stage("a", batch_max=3), a=["a-0"])
+    for window in range(6):
+        dispatcher.submit(window, {"a": job(record(), stream=f"s{window}")}, 0)
+    first, second = dispatcher.assign(0)
+    dispatcher.done(second.number, [JobResult(0)] * 3)
+    dispatcher.lost(first.number, "it died")
+    dispatcher.submit(9, {"a": job(record(), stream="s9")}, 0)
+    order = []
+    while assignments := dispatcher.assign(0):
+        [each] = assignments
+        order.append([j.stream for j in each.jobs])
+        dispatcher.done(each.number, [JobResult(0)] * len(each.jobs))
+    assert order == [["s0"], ["s1"], ["s2"], ["s9"]]
+
+
+def test_only_the_window_that_kills_alone_has_failed():
+    dispatcher = made(stage("a", batch_max=3), a=["a-0"])
+    for window in range(3):
+        dispatcher.submit(window, {"a": job(record(), stream=f"s{window}")}, 0)
+    deaths = 0
+    while assignments := dispatcher.assign(0):
+        [each] = assignments
+        if "s1" in [j.stream for j in each.jobs]:
+            deaths += 1
+            dispatcher.lost(each.number, f"death {deaths}")
+        else:
+            dispatcher.done(each.number, [JobResult("fine")] * len(each.jobs))
+    assert settled(dispatcher) == {
+        (0, "a"): JobResult("fine"),
+        (1, "a"): JobResult(failure="death 4"),
+        (2, "a"): JobResult("fine"),
+    }
+    assert deaths == 1 + DEATHS_MAX
+
+
+def test_a_batch_of_one_beside_another_is_not_blamed_for_the_death():
+    """With batch_max 1 two windows are on a replica: either may have taken it with it."""
+    dispatcher = made(stage("a", batch_max=1), a=["a-0"])
+    dispatcher.submit("kills", {"a": job(record(), stream="kills")}, 0)
+    dispatcher.submit("good", {"a": job(record(), stream="good")}, 0)
+    for each in dispatcher.assign(0):
+        dispatcher.lost(each.number, "both were on it")
+    for _ in range(DEATHS_MAX - 1):
+        [each] = dispatcher.assign(0)
+        dispatcher.lost(each.number, "alone")
+    assert settled(dispatcher) == {}
+    [each] = dispatcher.assign(0)
+    assert each.jobs[0].stream == dispatcher._running[each.number][3][0].window
+    dispatcher.lost(each.number, "alone")
+    assert settled(dispatcher) != {}
+
+
+def test_a_replica_that_comes_back_by_name_has_the_credit_that_its_batches_left():
+    dispatcher = made(stage("a", batch_max=1), a=["a-0"])
+    for window in range(5):
+        dispatcher.submit(window, {"a": job(record())}, 0)
+    first, second = dispatcher.assign(0)
+    dispatcher.set_replicas("a", [])
+    dispatcher.set_replicas("a", ["a-0"])
+    assert dispatcher.assign(0) == []
+    dispatcher.done(first.number, [JobResult(0)])
+    assert len(dispatcher.assign(0)) == 1
+    dispatcher.done(second.number, [JobResult(0)])
+    assert len(dispatcher.assign(0)) == 1
+
+
+def test_replicas_that_hold_a_batch_for_twice_the_timeout_are_overdue():
+    dispatcher = made(stage("a", batch_max=1), a=["a-0", "a-1"])
+    dispatcher.submit(1, {"a": job(record())}, 0)
+    dispatcher.submit(2, {"a": job(record())}, 0)
+    first, second = dispatcher.assign(5)
+    dispatcher.expire(2 * SECOND_US)
+    dispatcher.done(second.number, [JobResult(0)])
+    assert dispatcher.overdue(2 * SECOND_US + 5) == []
+    assert dispatcher.overdue(2 * SECOND_US + 6) == [first.replica]
+
+
+def test_backlogged_is_where_some_stage_has_two_batches_a_replica_queued():
+    dispatcher = made(stage("a", batch_max=2), stage("b", batch_max=3), a=["a-0", "a-1"], b=["b"])
+    for window in range(5):
+        dispatcher.submit(window, {"a": job(record()), "b": job(record())}, 0)
+    assert not dispatcher.backlogged
+    dispatcher.submit(5, {"a": job(record()), "b": job(record())}, 0)
+    assert dispatcher.backlogged  # six for the one replica of b
+    dispatcher.assign(0)
+    assert not dispatcher.backlogged
+    dispatcher.set_replicas("b", [])
+    assert not dispatcher.backlogged
+
+
+@pytest.mark.parametrize("replicas", [[], ["a-0"]])
+def test_windows_that_timed_out_behind_replicas_that_hang_are_no_backlog(replicas):
+    """Else nothing would be fetched ever again, though windows may go on without the stage."""
+    dispatcher = made(stage("a", batch_max=1), stage("b", batch_max=99), a=replicas, b=["b"])
+    for window in range(6):
+        dispatcher.submit(window, {"a": job(record()), "b": job(record())}, 0)
+    dispatcher.assign(0)  # and nothing ever comes back
+    assert dispatcher.backlogged
+    dispatcher.expire(SECOND_US)
+    assert not dispatcher.backlogged
+    assert dispatcher.queued("a") == 0
+
+
+def test_results_of_another_number_than_its_jobs_are_an_error():
+    dispatcher = made(stage("a"), a=["a-0"])
+    dispatcher.submit(1, {"a": job(record())}, 0)
+    [each] = dispatcher.assign(0)
+    with pytest.raises(ValueError, match="zip"):
+        dispatcher.done(each.number, [])
