@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import ray
 
-from actors.packing import PackedBatch, unpack
+from actors.packing import PackedBatch, Rows, pack_results, unpack
 from pipeline.batching.batch import JobResult
 from pipeline.errors import MotetError
 from pipeline.spec import PipelineSpec
@@ -39,8 +39,8 @@ class EncoderActor:
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
         self._task = encode_task(spec, stage, self._device, lengths)
 
-    def encode(self, batch: PackedBatch) -> list[JobResult]:
-        return self._task.run(unpack(batch))
+    def encode(self, batch: PackedBatch) -> tuple[Rows, dict[int, JobResult]]:
+        return pack_results(self._task.run(unpack(batch)))
 
     def device(self) -> dict[str, object]:
         """What it runs on: torch device, GPU ids that Ray assigned, node and process."""

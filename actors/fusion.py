@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from actors.packing import Rows, unpack_messages
 from actors.watch import Ending, FusionStatus, Watched, ending_of
 from pipeline.clock import monotonic_us
 from pipeline.lane import LaneCut
@@ -69,9 +70,9 @@ class FusionActor:
         )
         self._watched.start(self._runner.run)
 
-    def deliver(self, slot: int, epoch: int, messages: list[Message]) -> None:
+    def deliver(self, slot: int, epoch: int, packed: tuple[list[Message], dict[str, Rows]]) -> None:
         if self._runner is not None and epoch == self._owners[slot].epoch:
-            self._runner.deliver(slot, messages)
+            self._runner.deliver(slot, unpack_messages(packed))
 
     def status(self) -> FusionStatus:
         runner = self._runner

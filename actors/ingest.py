@@ -10,9 +10,8 @@ from typing import Any
 from ray import ObjectRef
 from ray.exceptions import RayActorError
 
-from actors.packing import pack
+from actors.packing import pack, pack_messages, unpack_results
 from actors.watch import Ending, IngestStatus, Watched
-from pipeline.batching.batch import JobResult
 from pipeline.batching.dispatch import Assignment
 from pipeline.clock import monotonic_us
 from pipeline.lane import LaneCut
@@ -94,11 +93,11 @@ class IngestActor:
     # -- from the runner's thread -----------------------------------------------------------
 
     def _deliver(self, slot: int, messages: list[Message]) -> None:
-        self._fusion.deliver.remote(slot, self._epochs[slot], messages)
+        self._fusion.deliver.remote(slot, self._epochs[slot], pack_messages(messages))
 
     def _encode(self, assignment: Assignment) -> None:
         handle = self._encoders[assignment.replica]
-        ref: ObjectRef[list[JobResult]] = handle.encode.remote(pack(assignment.jobs))
+        ref: ObjectRef[Any] = handle.encode.remote(pack(assignment.jobs))
         ref.future().add_done_callback(lambda future: self._encoded(assignment, future))
 
     def _encoded(self, assignment: Assignment, future: Any) -> None:
@@ -110,7 +109,7 @@ class IngestActor:
             cause = next(iter(str(error).strip().splitlines()), "")
             self._runner.post_lost(assignment.number, f"{type(error).__name__}: {cause}")
         else:
-            self._runner.post_batch(assignment.number, results)
+            self._runner.post_batch(assignment.number, unpack_results(results))
 
     def _forget(self, stage: str, replica: str) -> None:
         """At once, not when the supervisor tells: or the batch would go to the dead again."""

@@ -1,7 +1,7 @@
-"""Batches on their way to an encoder: all payloads as one array, which Ray shares without a copy.
+"""Values on their way between actors, in the shape that Ray carries cheaply.
 
-Ray copies every ``bytes`` object of an argument, but maps a numpy array of the object store
-straight into the reader's memory.
+Ray copies every ``bytes`` object of an argument twice, and pickles every small array on its own;
+an array of some size goes into shared memory by one copy, and is read there without any.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.batching.batch import StageJob
+from pipeline.batching.batch import JobResult, StageJob
 from pipeline.record import MediaRecord
 from pipeline.slot.ports import LogRecord
+from pipeline.tasks.messages import Message, Settled
 
 
 class PackedBatch(NamedTuple):
-    """Jobs without payloads: ``jobs`` name records by place, ``records`` slices of ``payloads``."""
+    """Jobs without payloads: ``jobs`` name records by place, each record has its payload."""
 
     jobs: list[tuple[str, int, int, list[int], dict[str, Any]]]
     records: list[tuple[Any, ...]]
-    payloads: NDArray[np.uint8]
+    payloads: list[NDArray[np.uint8]]
 
 
 def pack(jobs: Sequence[StageJob]) -> PackedBatch:
     """Each distinct record once, even where several windows share it."""
     places: dict[int, int] = {}
     records: list[tuple[Any, ...]] = []
-    payloads: list[bytes | memoryview] = []
-    begin = 0
+    payloads: list[NDArray[np.uint8]] = []
     packed = []
     for job in jobs:
         held = []
@@ -38,32 +38,99 @@ def pack(jobs: Sequence[StageJob]) -> PackedBatch:
             place = places.get(id(record))
             if place is None:
                 place = places[id(record)] = len(records)
-                end = begin + len(record.payload)
                 log = record.log
                 records.append(
                     (record.input, record.ts_us, record.end_us, record.facts,
-                     log.topic, log.partition, log.offset, begin, end)
+                     log.topic, log.partition, log.offset)
                 )  # fmt: skip
-                payloads.append(record.payload)
-                begin = end
+                payloads.append(np.frombuffer(record.payload, np.uint8))
             held.append(place)
         packed.append((job.stream, job.start_us, job.end_us, held, job.upstream))
-    return PackedBatch(packed, records, np.frombuffer(b"".join(payloads), np.uint8))
+    return PackedBatch(packed, records, payloads)
 
 
 def unpack(batch: PackedBatch) -> list[StageJob]:
     """The jobs again; a record's log entry keeps its place, not its key or headers."""
-    view = memoryview(batch.payloads)  # type: ignore[arg-type]  # numpy has buffers
-    records = [
-        (name, ts_us, end_us, facts, view[a:b], LogRecord(topic, lane, offset, 0, None, None, ()))
-        for name, ts_us, end_us, facts, topic, lane, offset, a, b in batch.records
-    ]
-    jobs = []
     built: dict[int, MediaRecord] = {}
+    jobs = []
     for stream, start_us, end_us, held, upstream in batch.jobs:
         for place in held:
             if place not in built:
-                name, *rest = records[place]
-                built[place] = MediaRecord(name, stream, *rest)
+                name, ts_us, end_at_us, facts, topic, lane, offset = batch.records[place]
+                log = LogRecord(topic, lane, offset, 0, None, None, ())
+                payload = batch.payloads[place].data
+                built[place] = MediaRecord(name, stream, ts_us, end_at_us, facts, payload, log)
         jobs.append(StageJob(stream, start_us, end_us, [built[p] for p in held], upstream))
     return jobs
+
+
+class Rows(NamedTuple):
+    """Vectors of one length as the rows of one array; all other values stay as they are.
+
+    ``values[i]`` is what ``unstack`` gives at i, where it is not the next row.
+    """
+
+    rows: NDArray[np.float32]
+    values: list[Any]
+
+
+class _Row:
+    """Stands where a row belongs. One for all, so that it pickles as a reference."""
+
+    def __reduce__(self) -> str:
+        return "ROW"
+
+
+ROW = _Row()
+
+
+def stack(values: Sequence[Any]) -> Rows:
+    """Takes the vectors of the first vector's length out of the values."""
+    length = next((len(v) for v in values if _is_vector(v)), None)
+    rows = [v for v in values if _is_vector(v) and len(v) == length]
+    if not rows:
+        return Rows(np.empty((0, 0), np.float32), list(values))
+    rest = [ROW if _is_vector(v) and len(v) == length else v for v in values]
+    return Rows(np.stack(rows), rest)
+
+
+def unstack(stacked: Rows) -> list[Any]:
+    rows = iter(stacked.rows)
+    return [next(rows) if value is ROW else value for value in stacked.values]
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1
+
+
+def pack_results(results: Sequence[JobResult]) -> tuple[Rows, dict[int, JobResult]]:
+    """Outputs, and apart from them the few results that have more to tell."""
+    told = {i: r for i, r in enumerate(results) if r.failure is not None or r.undecodable}
+    return stack([result.output for result in results]), told
+
+
+def unpack_results(packed: tuple[Rows, dict[int, JobResult]]) -> list[JobResult]:
+    outputs, told = packed
+    return [told.get(i) or JobResult(output) for i, output in enumerate(unstack(outputs))]
+
+
+def pack_messages(messages: Sequence[Message]) -> tuple[list[Message], dict[str, Rows]]:
+    """Messages, with the vectors of each stage taken out of them."""
+    by_stage: dict[str, list[Any]] = {}
+    bare: list[Message] = []
+    for message in messages:
+        if isinstance(message, Settled) and _is_vector(message.output):
+            by_stage.setdefault(message.stage, []).append(message.output)
+            message = message._replace(output=ROW)
+        bare.append(message)
+    return bare, {stage: stack(outputs) for stage, outputs in by_stage.items()}
+
+
+def unpack_messages(packed: tuple[list[Message], dict[str, Rows]]) -> list[Message]:
+    bare, stacked = packed
+    outputs = {stage: iter(unstack(rows)) for stage, rows in stacked.items()}
+    return [
+        m._replace(output=next(outputs[m.stage])) if isinstance(m, Settled) and m.output is ROW
+        else m
+        for m in bare
+    ]  # fmt: skip

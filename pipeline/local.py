@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from pipeline.batching.dispatch import Assignment
 from pipeline.clock import monotonic_us
@@ -33,7 +34,9 @@ from pipeline.tasks.starting import (
     SlotOwner,
     check_topics,
     fence_all,
+    fence_ids,
     recover_all,
+    stale_ids,
 )
 from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
@@ -125,7 +128,7 @@ def run_local(
     owners, cuts = take_slots(spec, connector, layout, Retry(control.stop))
     encoders = EncoderThreads(spec, lengths)
     began_us = monotonic_us()
-    running = _wire(spec, connector, owners, cuts, lengths, encoders, ends)
+    running = _wire(spec, connector, layout, owners, cuts, lengths, encoders, ends)
     running.start()
     control.ready.set()
     try:
@@ -142,10 +145,7 @@ def run_local(
 def take_slots(
     spec: PipelineSpec, connector: Connector, layout: Layout, retry: Retry
 ) -> tuple[dict[int, SlotOwner], dict[int, dict[int, LaneCut]]]:
-    """Every slot of the pipeline: all ids are fenced before any is recovered.
-
-    Slot 0 is the first to be fenced and the first to be claimed (``stale_ids`` says why).
-    """
+    """Every slot of the pipeline: all ids are fenced before any is recovered."""
     run_id = uuid.uuid4().hex[:12]
     control = connector.control()
     try:
@@ -154,6 +154,8 @@ def take_slots(
             for slot in layout.slots(spec)
         }
         fence_all(owners, retry)
+        stale = retry.call(partial(stale_ids, spec, layout, control))
+        retry.call(partial(fence_ids, spec, connector, stale))
         return owners, recover_all(owners, spec, retry)
     finally:
         control.close()
@@ -162,14 +164,15 @@ def take_slots(
 def _wire(
     spec: PipelineSpec,
     connector: Connector,
+    layout: Layout,
     owners: Mapping[int, SlotOwner],
     cuts: Mapping[int, Mapping[int, LaneCut]],
     lengths: Mapping[str, int],
     encoders: EncoderThreads,
     ends: Mapping[TopicPartition, int] | None,
 ) -> Running:
-    task = IngestTask(spec, cuts, ends)
-    fusion_task = FusionTask(spec, lengths, owners)
+    task = IngestTask(spec, cuts, ends, layout.message_bytes)
+    fusion_task = FusionTask(spec, lengths, owners, layout.message_bytes)
     fusion = FusionRunner(
         fusion_task,
         {slot: owner.committer for slot, owner in owners.items()},

@@ -48,7 +48,7 @@ class DemoRun:
             say(line)
 
     def step(self, what: str) -> None:
-        say(f"{self._elapsed_s():6.1f} s  {what}")
+        say(f"{self._elapsed_s():6.1f} s  {what.removeprefix('motet: ')}")
 
     def play(self, connector: Connector, host: Host, bootstrap: str | None) -> Played:
         """Runs the demo to its end and says the figures; raises what it failed with."""
@@ -72,8 +72,8 @@ class DemoRun:
     def _shown(self, seen: Seen) -> None:
         if self._started_s is None:
             self._started_s = self._elapsed_s()
-            self.step("the first fused result. Each stage: its weight, its share of the result.")
-            say("          after: from the end of the window until the result was read, committed")
+            self.step("the first result. Each stage: its weight, its share (attribution);")
+            say("          after: from the window's end until its result was read, committed")
         self._view.show(seen)
 
     def _tell(self, outcome: Outcome, spec: PipelineSpec) -> None:

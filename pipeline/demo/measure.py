@@ -41,7 +41,9 @@ class Measured:
     complete: int = 0  # with every input present
     repeated: int = 0
     skipped: int = 0  # windows that lie in gaps
-    began_us: int | None = None  # when the first result was read, of the clock that never steps
+    # When the first result was read, and the newest, by the clock that never steps.
+    began_us: int | None = None
+    newest_us: int = 0
     first_us: int | None = None  # event time: start of the earliest window, end of the latest
     last_us: int = 0
     produced_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
@@ -49,8 +51,9 @@ class Measured:
     _ends_us: dict[str, int] = field(default_factory=dict)  # stream -> end of its newest window
 
     def add(self, seen: Seen) -> None:
+        self.newest_us = clock.monotonic_us()
         if self.began_us is None:
-            self.began_us = clock.monotonic_us()
+            self.began_us = self.newest_us
         self.windows += 1
         self.complete += not seen.result["missing"]
         self.produced_us.append(seen.produced_us)

@@ -32,8 +32,8 @@ def own_broker(say: Callable[[str], None]) -> Iterator[server.Broker]:
             if ran_before:
                 say(f"Kafka ran before and goes on at {broker.bootstrap}")
             elif _alone(lock):
-                server.stop()
-                say("Kafka is stopped; its data stays")
+                stopped = server.stop()
+                say("Kafka is stopped; its data stays" if stopped else "Kafka had ended by itself")
             else:
                 say("another demo uses Kafka, so it goes on; `motet kafka stop` ends it")
 

@@ -20,8 +20,10 @@ from pipeline.tasks.totals import Totals
 POLL_S = 0.2
 SAY_AGAIN_US = 5_000_000
 FIRST_RESULT_US_MAX = 90_000_000
+SILENCE_US_MAX = 30_000_000
 READ_TO_END_US_MAX = 15_000_000
 JOIN_S = 30.0
+JOIN_FAILED_S = 3.0  # a producer without its broker may hang for minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Show:
             self.stop.set()
             self._ended.set()
             for thread in threads:
-                thread.join(JOIN_S)
+                thread.join(JOIN_S if self._failure is None else JOIN_FAILED_S)
         if self._failure is not None:
             raise self._failure
         return Outcome(self.measured, totals, self._lag())
@@ -87,6 +89,7 @@ class Show:
         except BaseException as error:
             self._failure = self._failure or error
             self.stop.set()
+            self._drain.set()
 
     # -- feed -------------------------------------------------------------------------------
 
@@ -107,7 +110,7 @@ class Show:
                 return False
             if clock.monotonic_us() >= say_at_us:
                 say_at_us += SAY_AGAIN_US
-                self.say("still starting: a process for each stage loads torch, which takes a while")
+                self.say("still starting: each stage's process loads torch, which takes a while")
         return True
 
     def _play(self) -> None:
@@ -162,16 +165,18 @@ class Show:
             positions[TopicPartition(fetch.topic, fetch.partition)] = fetch.position
 
     def _look_at_the_time(self) -> None:
-        """Ends the run after its time, and where nothing comes."""
-        now_us = clock.monotonic_us()
-        first_us = self.measured.began_us
-        if first_us is not None:
+        """Ends the run after its time, and where nothing comes any more."""
+        now_us, first_us = clock.monotonic_us(), self.measured.began_us
+        if first_us is None:
+            since_us, limit_us, what = self._fed_us, FIRST_RESULT_US_MAX, "the first record"
+        else:
+            since_us, limit_us, what = self.measured.newest_us, SILENCE_US_MAX, "the last one"
             if self.seconds is not None and now_us - first_us >= self.seconds * 1e6:
                 self.stop.set()
-        elif self._fed_us is not None and now_us - self._fed_us >= FIRST_RESULT_US_MAX:
+        if since_us is not None and now_us - since_us >= limit_us:
             raise MotetError(
-                f"no fused result within {FIRST_RESULT_US_MAX // 1_000_000} s of the first record; "
-                "look whether the machine is short of memory or time, or try --broker memory"
+                f"no fused result for {limit_us // 1_000_000} s since {what}; look whether the "
+                "broker runs (`motet kafka status`) and the machine has memory and time to spare"
             )
 
     def _read_to(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.fusion.rules import Fuser
@@ -51,15 +52,22 @@ class FusionTask:
     """
 
     def __init__(
-        self, spec: PipelineSpec, lengths: Mapping[str, int], slots: Iterable[int]
+        self,
+        spec: PipelineSpec,
+        lengths: Mapping[str, int],
+        slots: Iterable[int],
+        message_bytes: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """``lengths``: of the vectors of the stages that give one."""
+        """``lengths``: of the vectors of the stages that give one.
+
+        ``message_bytes``: by output topic the largest record that it takes (``Layout``).
+        """
         self._spec = spec
         self._fuser = Fuser(spec.fusion, lengths, spec.folder)
         self._writer = ResultWriter(spec)
         self._stage_outputs = StageOutputs(spec)
         self._letters = LetterBox(
-            spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes
+            spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
         self._slots = {slot: _Slot() for slot in slots}
         self._vector_stages = frozenset(lengths)

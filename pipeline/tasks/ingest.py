@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pipeline.batching.batch import JobResult
 from pipeline.batching.dispatch import Assignment, Dispatcher, StageDone, StageRule
@@ -68,15 +69,19 @@ class IngestTask:
         spec: PipelineSpec,
         cuts: Mapping[int, Mapping[int, LaneCut]],
         ends: Mapping[TopicPartition, int] | None = None,
+        message_bytes: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """``cuts``: slot -> lane -> the recovered cut. ``ends``: stop there (``--until-end``)."""
+        """``cuts``: slot -> lane -> the recovered cut. ``ends``: stop there (``--until-end``).
+
+        ``message_bytes``: by output topic the largest record that it takes (``Layout``).
+        """
         self._spec = spec
         self._inputs = {entry.topic: name for name, entry in spec.inputs.items()}
         self._topics = {name: entry.topic for name, entry in spec.inputs.items()}
         self._reader = Reader(rules_of(spec))
         self._jobs = JobMaker(spec)
         self._letters = LetterBox(
-            spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes
+            spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
         self._rates = {
             name: DeadLetterRate(name, spec.limits.dead_letter_rate) for name in spec.inputs

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.batching.batch import RecordId
+from pipeline.connectors.limits import batch_bytes
 from pipeline.record import UnsoundRecord
 from pipeline.slot.ports import Headers, LogRecord, OutRecord
 
@@ -16,13 +17,22 @@ class LetterBox:
     """Builds the records of the late and the dead-letter topic of one pipeline.
 
     Invariant: original key, value and headers, the input's partition number, and headers that
-    name the record's place. One over ``value_bytes_max`` goes with an empty value.
+    name the record's place; and no record that its topic would refuse. One with a value over
+    ``value_bytes_max``, or that is over its topic's limit, goes with an empty value.
     """
 
-    def __init__(self, late_topic: str, dead_letter_topic: str, value_bytes_max: int) -> None:
+    def __init__(
+        self,
+        late_topic: str,
+        dead_letter_topic: str,
+        value_bytes_max: int,
+        message_bytes: Mapping[str, int],
+    ) -> None:
+        """``message_bytes``: by topic the largest record that it takes; not known: any."""
         self._late_topic = late_topic
         self._dead_letter_topic = dead_letter_topic
         self._value_bytes_max = value_bytes_max
+        self._message_bytes = message_bytes
 
     def late(self, record: LogRecord, starts_us: Sequence[int], clock_us: int) -> OutRecord:
         behind = f"its windows closed before it came: the clock stood at {clock_us}"
@@ -56,25 +66,44 @@ class LetterBox:
         headers = (
             ("content-type", b"application/json"),
             ("motet-reason", b"encode-failed"),
-            ("motet-error", error[:HEADER_CHARS_MAX].encode()),
+            ("motet-error", _header(error)),
             ("motet-stage", stage.encode()),
         )
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return OutRecord(self._dead_letter_topic, lane, stream.encode(), text.encode(), headers)
+        content = text.encode("utf-8", "backslashreplace")
+        letter = OutRecord(self._dead_letter_topic, lane, stream.encode(), content, headers)
+        return letter if self._fits(letter) else _emptied(letter)
 
     def _copy(self, topic: str, record: LogRecord, headers: Headers) -> OutRecord:
         value = record.value or b""
         kept = [h for h in record.headers if not h[0].startswith("motet-")]
-        if len(value) > self._value_bytes_max:
-            headers = [*headers, ("motet-original-bytes", str(len(value)).encode())]
-            value = b""
-        return OutRecord(topic, record.partition, record.key, value, (*kept, *headers))
+        letter = OutRecord(topic, record.partition, record.key, value, (*kept, *headers))
+        if len(value) <= self._value_bytes_max and self._fits(letter):
+            return letter
+        letter = _emptied(letter)
+        if self._fits(letter):
+            return letter
+        # What fills it is the key or a header: where it lies in its input is told all the same.
+        return letter._replace(key=None, headers=letter.headers[len(kept) :])
+
+    def _fits(self, letter: OutRecord) -> bool:
+        limit = self._message_bytes.get(letter.topic)
+        return limit is None or batch_bytes(letter) <= limit
+
+
+def _emptied(letter: OutRecord) -> OutRecord:
+    size = ("motet-original-bytes", str(len(letter.value)).encode())
+    return letter._replace(value=b"", headers=(*letter.headers, size))
+
+
+def _header(error: str) -> bytes:
+    return error[:HEADER_CHARS_MAX].encode("utf-8", "backslashreplace")
 
 
 def _reason(reason: str, error: str, record: LogRecord) -> list[tuple[str, bytes]]:
     return [
         ("motet-reason", reason.encode()),
-        ("motet-error", error[:HEADER_CHARS_MAX].encode()),
+        ("motet-error", _header(error)),
         ("motet-topic", record.topic.encode()),
         ("motet-partition", str(record.partition).encode()),
         ("motet-offset", str(record.offset).encode()),

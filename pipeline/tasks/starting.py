@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from pipeline.errors import InvalidInput, Problem, Transient
 from pipeline.lane import LaneCut
@@ -16,13 +17,19 @@ from pipeline.slot.recovery import committed_slots, recover
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.retry import Retry
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the topics say: how many lanes there are, and which topics these are."""
+    """What the topics say: how many lanes there are, and which topics these are.
+
+    ``message_bytes``: by output topic the largest record that it takes.
+    """
 
     lanes: int
     topic_ids: Mapping[str, str]
+    message_bytes: Mapping[str, int]
 
     def identity(self, spec: PipelineSpec, slot: int, owner: str) -> SlotIdentity:
         """Lanes map to slots statically: ``p % slots``."""
@@ -76,7 +83,11 @@ def check_topics(spec: PipelineSpec, control: Control) -> Layout:
     if problems:
         raise InvalidInput(*problems)
     lanes = known[next(iter(inputs.values()))].partitions
-    return Layout(lanes, {topic: known[topic].topic_id for topic in inputs.values()})
+    return Layout(
+        lanes,
+        {topic: known[topic].topic_id for topic in inputs.values()},
+        {topic: known[topic].max_message_bytes for topic in outputs.values()},
+    )
 
 
 def _partition_problems(
@@ -159,18 +170,26 @@ class SlotOwner:
 
 
 def fence_all(owners: Mapping[int, SlotOwner], retry: Retry) -> None:
-    """Fences the slots side by side: each is some round trips to the broker."""
-    with ThreadPoolExecutor(max(1, len(owners)), "fence") as pool:
-        list(pool.map(lambda owner: retry.call(owner.fence), owners.values()))
+    """Fences the slots: slot 0 before all others (``stale_ids`` says why)."""
+    _slot_0_first(owners, lambda owner: retry.call(owner.fence))
 
 
 def recover_all(
     owners: Mapping[int, SlotOwner], spec: PipelineSpec, retry: Retry
 ) -> dict[int, dict[int, LaneCut]]:
-    """By slot, the claimed cuts of its lanes; side by side as well."""
-    with ThreadPoolExecutor(max(1, len(owners)), "recover") as pool:
-        cuts = pool.map(lambda owner: retry.call(partial(owner.recover, spec)), owners.values())
-        return dict(zip(owners, cuts, strict=True))
+    """By slot, the claimed cuts of its lanes; slot 0 before all others as well."""
+    return _slot_0_first(owners, lambda owner: retry.call(partial(owner.recover, spec)))
+
+
+def _slot_0_first(
+    owners: Mapping[int, SlotOwner], work: Callable[[SlotOwner], _T]
+) -> dict[int, _T]:
+    """Slot 0 alone, then the others side by side: each is some round trips to the broker."""
+    done = {0: work(owners[0])} if 0 in owners else {}
+    others = [slot for slot in owners if slot != 0]
+    with ThreadPoolExecutor(max(1, len(others)), "start") as pool:
+        results = pool.map(lambda slot: work(owners[slot]), others)
+        return done | dict(zip(others, results, strict=True))
 
 
 def start_positions(
@@ -188,11 +207,11 @@ def start_positions(
 def stale_ids(spec: PipelineSpec, layout: Layout, control: Control) -> list[str]:
     """Transactional ids of an older, larger ``slots`` or without a lane: fenced, then let go.
 
-    A zombie of the old count would else commit past the new owner of its lanes. Asked once slot
-    0's id was fenced, and answered before slot 0 is claimed, which is the first of all claims:
-    of two runs that start side by side with different counts, the one that fences slot 0 later
-    either reads the other's count here, or has ended it before its first claim. So lane 0, which
-    is always slot 0's, tells all.
+    A zombie of the old count would else commit past the new owner of its lanes; its number is read
+    from lane 0, which is slot 0's under every count. So a start keeps an order: fence slot 0; fence
+    the other slots and then these; claim slot 0; claim the others. Of two runs that start side by
+    side with different counts, the one that fences slot 0 later either reads the other's count
+    here, and fences all of it, or has ended it before its first claim.
     """
     before = committed_slots(control, spec.name, layout.partitions(spec, [0]))
     owned = set(layout.slots(spec))

@@ -167,8 +167,18 @@ def test_a_feed_that_fails_drains_the_pipeline_and_ends_the_show_with_its_error(
 
 def test_where_no_result_comes_the_show_ends_and_says_so(monkeypatch):
     monkeypatch.setattr(show, "FIRST_RESULT_US_MAX", 0)
-    with pytest.raises(MotetError, match="no fused result within 0 s of the first record"):
+    with pytest.raises(MotetError, match="no fused result for 0 s since the first record"):
         a_show(*in_memory()).run()
+    assert demo_threads() == []
+
+
+def test_where_results_stop_the_show_ends_and_says_so(monkeypatch):
+    monkeypatch.setattr(show, "SILENCE_US_MAX", 500_000)  # results come every second
+    endless = a_show(*in_memory())
+    endless.seconds = None
+    with pytest.raises(MotetError, match="no fused result for 0 s since the last one"):
+        endless.run()
+    assert endless.measured.windows > 0
     assert demo_threads() == []
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from pipelines import media
 
+from pipeline.connectors.limits import batch_bytes
 from pipeline.connectors.memory_broker import MemoryBroker
 from pipeline.record import UnsoundRecord
 from pipeline.slot.ports import LogRecord, OutRecord, TopicPartition
@@ -18,7 +19,7 @@ RECORD = LogRecord("in.chat", 3, 41, 1_000, b"\xffkey", b"the value", list(ORIGI
 
 @pytest.fixture
 def box() -> LetterBox:
-    return LetterBox("out.late", "out.dead", 100)
+    return LetterBox("out.late", "out.dead", 100, {"out.dead": 700, "out.late": 700})
 
 
 def test_a_late_record_has_the_clock_and_the_windows_that_it_missed(box):
@@ -87,6 +88,41 @@ def test_a_value_over_the_limit_is_left_out_and_its_size_is_told(box):
         assert dict(letter.headers)["content-type"] == b"text/plain"
 
 
+def test_no_letter_is_larger_than_its_topic_takes():
+    """The sender may have compressed what is sent here as it is."""
+    wide = LetterBox("out.late", "out.dead", 1 << 20, {"out.dead": 700})
+    over = RECORD._replace(value=b"x" * 700)
+    assert wide.late(over, (0,), 5).value == b"x" * 700  # its topic's limit is not known
+    letter = wide.undecodable(over, "words", "no")
+    assert batch_bytes(letter) <= 700
+    assert letter.value == b""
+    assert dict(letter.headers)["motet-original-bytes"] == b"700"
+    assert letter.headers[: len(ORIGINAL)] == ORIGINAL
+    assert wide.undecodable(RECORD, "words", "no").value == RECORD.value
+
+
+@pytest.mark.parametrize(
+    "huge", [{"key": b"k" * 700}, {"headers": [("h", b"x" * 700)]}], ids=["key", "header"]
+)
+def test_a_key_or_header_that_fills_a_letter_is_left_out_with_the_value(box, huge):
+    letter = box.unsound(UnsoundRecord("chat", "bad-record", "no", RECORD._replace(**huge)))
+    assert batch_bytes(letter) <= 700
+    assert (letter.key, letter.value) == (None, b"")
+    headers = dict(letter.headers)
+    assert headers["motet-original-bytes"] == b"9"
+    assert headers["motet-offset"] == b"41"
+    assert headers["motet-reason"] == b"bad-record"
+
+
+def test_a_window_of_too_many_records_is_told_without_their_names(box):
+    records = tuple(("in.chat", 0, offset) for offset in range(100))
+    letter = box.failed(0, "s", (0, 1), "words", "no", records)
+    assert batch_bytes(letter) <= 700
+    assert letter.value == b""
+    assert int(dict(letter.headers)["motet-original-bytes"]) > 1_000
+    assert dict(letter.headers)["motet-stage"] == b"words"
+
+
 def test_a_record_without_key_or_value_keeps_it_so(box):
     letter = box.unsound(
         UnsoundRecord("chat", "bad-record", "no key", RECORD._replace(key=None, value=None))
@@ -96,11 +132,12 @@ def test_a_record_without_key_or_value_keeps_it_so(box):
 
 
 @pytest.mark.parametrize("error", ["x" * 5_000, "é" * 5_000, "half a pair: \ud800 "])
-def test_an_error_text_goes_into_a_header_whatever_it_holds(box, error):
-    letter = box.undecodable(RECORD, "words", error)
+def test_an_error_text_goes_into_a_header_whatever_it_holds(error):
+    wide = LetterBox("out.late", "out.dead", 100, {})
+    letter = wide.undecodable(RECORD, "words", error)
     text = dict(letter.headers)["motet-error"].decode()
     assert 0 < len(text) <= HEADER_CHARS_MAX
-    json.loads(box.failed(0, "s", (0, 1), "words", error, ()).value)
+    json.loads(wide.failed(0, "s", (0, 1), "words", error, ()).value)
 
 
 def test_a_window_that_a_stage_failed_on_is_one_json_entry(box):

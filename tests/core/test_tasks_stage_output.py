@@ -41,7 +41,7 @@ def outputs():
     ("stage", "output", "content_type", "value"),
     [
         ("text", "é\n", "text/plain", "é\n".encode()),
-        ("data", {"b": [1], "a": {"é": 0.1}}, "application/json", '{"a":{"é":0.1},"b":[1]}'.encode()),
+        ("data", {"b": [1], "a": {"é": 1}}, "application/json", '{"a":{"é":1},"b":[1]}'.encode()),
         (
             "audio",
             Audio(np.array([0, 0.5, -1, 1, 2 / 65536], np.float32), 8000),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lane_oracle import windows_over
-from sim_world import INPUTS, NAME, TOPICS
+from sim_world import INPUTS, NAME, OUTPUTS, TOPICS
 
 from pipeline.connectors.memory_broker import MemoryBroker
 from pipeline.errors import Transient
@@ -47,7 +47,7 @@ class Audit:
     size_us: int
     trace: Callable[..., None]
     results: dict[Window, LogRecord] = field(default_factory=dict)
-    letters: dict[str, list[LogRecord]] = field(default_factory=lambda: {"late": [], "dead": []})
+    letters: dict[str, list[LogRecord]] = field(default_factory=lambda: {k: [] for k in OUTPUTS[1:]})
     counts: dict[tuple[str, int], int] = field(default_factory=Counter)  # of output, by partition
     _read: dict[TopicPartition, int] = field(default_factory=dict)
     _newest: dict[str, int] = field(default_factory=dict)
@@ -298,7 +298,7 @@ def comparable(
 ) -> dict[str, Counter[object]]:
     """By output and lane, what was committed; the pipeline's name, offsets and times taken out."""
     found: dict[str, Counter[object]] = {}
-    for kind in ("results", "late", "dead"):
+    for kind in OUTPUTS:
         for lane in range(lanes):
             log = broker.log(TopicPartition(f"{prefix}.{kind}", lane))
             found[f"{kind} of lane {lane}"] = Counter(

@@ -118,20 +118,22 @@ class Host:
             for slot in layout.slots(spec)
         }
         yield
-        for owner in self.owners.values():
-            self._retried(owner.fence)
+        first, *others = self.owners
+        self._around.rng.shuffle(others)  # side by side
+        for slot in (first, *others):
+            self._retried(self.owners[slot].fence)
             yield
         for stale in self._retried(partial(stale_ids, spec, layout, control)):
             self._retried(partial(fence_ids, spec, connector, [stale]))
             self._around.sometimes("a stale id fenced")
             yield
         cuts: dict[int, dict[int, LaneCut]] = {}
-        for slot, owner in self.owners.items():
-            cuts[slot] = self._retried(partial(owner.recover, spec))
+        for slot in (first, *others):
+            cuts[slot] = self._retried(partial(self.owners[slot].recover, spec))
             self.claims |= cuts[slot]
             self.on_claimed(self, slot)
             yield
-        self._run(cuts)
+        self._run(cuts, layout.message_bytes)
 
     def _retried(self, work: Callable[[], T]) -> T:
         """As pipeline.tasks.retry."""
@@ -143,9 +145,9 @@ class Host:
                 attempt += 1
                 self._around.pause(attempt)
 
-    def _run(self, cuts: dict[int, dict[int, LaneCut]]) -> None:
-        self.task = IngestTask(self.spec, cuts, self._ends)
-        self.fusion = FusionTask(self.spec, self._around.lengths, cuts)
+    def _run(self, cuts: dict[int, dict[int, LaneCut]], limits: Mapping[str, int]) -> None:
+        self.task = IngestTask(self.spec, cuts, self._ends, limits)
+        self.fusion = FusionTask(self.spec, self._around.lengths, cuts, limits)
         self.inboxes = {slot: deque() for slot in cuts}
         self._source = self._connector.source()
         self._source.assign(self.task.assignment())
@@ -241,11 +243,12 @@ class Host:
     def lose(self) -> None:
         """A replica dies with all that it has; at times only a batch's call fails."""
         rng = self._around.rng
-        chosen = self.batches[rng.choice(list(self.batches))]
+        chosen = rng.choice(list(self.batches.values()))
+        before = [a for a in self.batches.values() if self._lonely_deaths.get(self._only_window(a))]
+        if before and rng.random() < 0.8:
+            chosen = rng.choice(before)  # again: it may be to blame
         dies = rng.random() < 0.7
-        lost = [a for a in self.batches.values() if a.replica == chosen.replica and dies] or [
-            chosen
-        ]
+        lost = [a for a in self.batches.values() if a.replica == chosen.replica and dies] or [chosen]
         alone = [self._only_window(a) for a in lost if len(a.jobs) == 1]
         most = self._around.lonely_deaths_max
         if any(self._lonely_deaths.get(window, 0) >= most for window in alone):
@@ -253,17 +256,32 @@ class Host:
         for window in alone:
             self._lonely_deaths[window] = self._lonely_deaths.get(window, 0) + 1
             if self._lonely_deaths[window] == DEATHS_MAX:
-                self._around.sometimes("a window took three replicas with it")
+                self._around.sometimes("a window lost alone as often as it may be")
         if dies:
-            self._replicas[chosen.stage].remove(chosen.replica)
-            self.task.set_replicas(chosen.stage, self._replicas[chosen.stage])
+            self._leave(chosen.stage, chosen.replica)
         rng.shuffle(lost)
         for assignment in lost:
-            del self.batches[assignment.number]
             if len(assignment.jobs) > 1:
                 self._around.sometimes("suspects")
-            self.task.on_batch_lost(assignment.number, "its replica died", self._now_us("ingest"))
+            self._lost(assignment)
         self._around.sometimes("a replica died" if dies else "a batch's call failed")
+
+    def end_overdue(self) -> None:
+        """A replica that hangs is killed; its windows have failed by then."""
+        for replica in self.task.dispatcher.overdue(self._now_us("ingest")):
+            held = [a for a in self.batches.values() if a.replica == replica]
+            for assignment in held:
+                self._leave(assignment.stage, replica)
+                self._lost(assignment)
+                self._around.sometimes("a replica that hung was killed")
+
+    def _leave(self, stage: str, replica: str) -> None:
+        self._replicas[stage] = [name for name in self._replicas[stage] if name != replica]
+        self.task.set_replicas(stage, self._replicas[stage])
+
+    def _lost(self, assignment: Assignment) -> None:
+        del self.batches[assignment.number]
+        self.task.on_batch_lost(assignment.number, "its replica died", self._now_us("ingest"))
 
     @staticmethod
     def _only_window(assignment: Assignment) -> tuple[str, str, int]:
@@ -325,6 +343,7 @@ class Host:
             self.pump()
             self.ask_ends()
             self.pump()
+        self.end_overdue()
         for stage in self.short_of_replicas():
             self.join(stage)
         self.hand_on()

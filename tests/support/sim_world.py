@@ -46,7 +46,7 @@ MS = 1000
 NAME = "lobby"
 INPUTS = ("a", "b", "c")  # c does not gate
 TOPICS = {name: f"in.{name}" for name in INPUTS}
-OUTPUTS = ("results", "late", "dead")
+OUTPUTS = ("results", "late", "dead", "loud")  # the last is a stage's own
 TRANSACTION_US = 60 * MS  # longest that a producer's transaction stays open
 SEEN_US = FRESH_US + TRANSACTION_US + 20 * MS
 LONGEST_C_US = 100 * MS
@@ -115,7 +115,8 @@ class World:
             },
             "stages": {
                 "words": {**hashed, **stage, "of": ["a", "b", "c"], "context": context},
-                "loud": {"encoder": "sim_encoders:FailsOnPoison", "of": ["a", "c"], **stage},
+                "loud": {"encoder": "sim_encoders:FailsOnPoison", "of": ["a", "c"], **stage,
+                         "out": "run.loud"},
                 "names": {
                     "encoder": "sim_encoders:NamesRead",
                     "of": ["a", "b", "c"],
@@ -154,7 +155,7 @@ def draw_world(rng: random.Random) -> World:
     disorder_b = rng.randint(300, 600)
     return World(
         rough=rough,
-        lanes=rng.randint(1, 4),
+        lanes=rng.choice((1, 2, 3, 4, 4)),
         size_us=size * MS,
         hop_us=hop * MS,
         idle_us=rng.randint(300, 1200) * MS,

@@ -175,7 +175,7 @@ class Simulation:
 
     def _new_run(self) -> Host:
         """`motet run`, on this machine or another; what ran before may still live."""
-        if self.rng.random() < 0.35:
+        if self.rng.random() < 0.5:
             self.slots = self.rng.randint(1, 4)
         self._runs += 1
         if self.living():
@@ -185,7 +185,11 @@ class Simulation:
     def _restarted(self, host: Host) -> Host:
         """The same run starts its owner anew; the old one only seems to be dead."""
         self._count("an owner restarted within its run")
-        return self._new_host(host.spec, host.run_id, again=True)
+        restarted = self._new_host(host.spec, host.run_id, again=True)
+        if self.rng.random() < 0.3 and len(self.living()) <= ZOMBIES_MAX:
+            self._count("a run takes over while an owner restarts")
+            self._begin(self._new_run())
+        return restarted
 
     def _on_claimed(self, host: Host, slot: int) -> None:
         """Remembers where a host took over a slot, for the totals; counts what it changed."""
@@ -282,13 +286,15 @@ class Simulation:
     def _takeover(self, host: Host) -> None:
         """While a call of ``host`` is under way, another owner starts, at times to its end."""
         again = host.phase == "running" and self.rng.random() < 0.3
-        if not again and self.rng.random() < 0.5:
-            self.slots = self.rng.randint(1, 4)
         other = self._restarted(host) if again else self._new_run()
+        self._begin(other)
+
+    def _begin(self, host: Host) -> None:
+        """Some steps of a start in a row, at times all of them."""
         self._depth += 1
-        for _ in range(self.rng.choice((1, 2, 3, 5, 12, 12, 12))):
-            if other.phase == "starting":
-                self._stepped(other, other.start_step)
+        for _ in range(self.rng.choice((1, 2, 3, 5, 15, 15, 15))):
+            if host.phase == "starting":
+                self._stepped(host, host.start_step)
         self._depth -= 1
 
     def _others(self) -> None:
@@ -386,6 +392,7 @@ class Simulation:
             ]
         if host.batches:
             steps += [(6, "encode", host.encode), (0.4, "lose", host.lose)]
+            steps.append((1, "overdue", host.end_overdue))
         if host.results:
             steps.append((6, "encoded", host.apply_results))
         if host.acks:
@@ -600,8 +607,8 @@ class Simulation:
         self._count("totals checked")
 
     def _tell_outcome(self, newest: Host, logs: Logs) -> None:
-        for kind, letters in self.audit.letters.items():
-            for letter in letters:
+        for kind in ("late", "dead"):
+            for letter in self.audit.letters[kind]:
                 self._count(f"{kind}: {dict(letter.headers)['motet-reason'].decode()}")
         self.sometimes["forced"] += newest.fusion.totals.forced
         self.sometimes["windows"] += len(self.audit.results)
@@ -609,10 +616,7 @@ class Simulation:
 
     def _check_calm(self) -> None:
         """A calm read of the finished logs, under another name, gives the same."""
-        outputs = self._file.outputs.model_copy(
-            update={"results": "calm.results", "late": "calm.late", "dead_letter": "calm.dead"}
-        )
-        spec = self._file.model_copy(update={"name": "calm", "slots": 1, "outputs": outputs})
+        spec = calm_twin(self._file)
         around = replace(self._around(), sometimes=lambda _what: None)
         ends = {p: self.broker.log(p).stable_end for p in self.producers.partitions()}
         host = Host("calm", "calm", spec, MemoryConnector(self.broker), around, ends)
@@ -630,6 +634,19 @@ class Simulation:
         for what, found in lived.items():
             lacking, beyond = calm[what] - found, found - calm[what]
             demand(not lacking and not beyond, f"{what}: lacking {lacking}, beyond {beyond}")
+
+
+def calm_twin(spec: PipelineSpec) -> PipelineSpec:
+    """The same pipeline under another name, with other output topics."""
+    outputs = spec.outputs.model_copy(
+        update={"results": "calm.results", "late": "calm.late", "dead_letter": "calm.dead"}
+    )
+    stages = {
+        name: stage.model_copy(update={"out": stage.out and stage.out.replace("run.", "calm.")})
+        for name, stage in spec.stages.items()
+    }
+    update = {"name": "calm", "slots": 1, "outputs": outputs, "stages": stages}
+    return spec.model_copy(update=update)
 
 
 def simulate(seed: int) -> Outcome:
