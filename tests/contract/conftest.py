@@ -51,7 +51,7 @@ def motet(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 
 
 @pytest.fixture
-def pipeline_file(
+def make_file(
     kafka: str, prefix: str, tmp_path: Path, motet: Callable[..., Answer]
 ) -> Callable[..., Path]:
     """Writes a pipeline file over the test's inputs, with output topics of its own name.

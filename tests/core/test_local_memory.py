@@ -80,7 +80,7 @@ def test_inputs_meet_in_their_windows(lobby):
     assert set(first["weights"]) == {"sound", "colour"}
     vector = first["output"]["vector"]
     assert len(vector) == 8 + 24 + 8
-    assert vector[8:16] == [0] * 7 + [1]  # all of red is bright
+    assert vector[8:16] == [0] * 7 + [pytest.approx(1 / 3)]  # all of red is bright
     assert vector[-8:] == [0] * 8  # zeros where a stage gave none
     [other] = results(broker, "other").values()
     assert other["present"] == ["cam"]

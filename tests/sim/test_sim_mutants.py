@@ -20,7 +20,7 @@ from pipeline.slot.ports import Committed, OutRecord, TopicPartition
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.starting import SlotOwner
 
-SEEDS = range(40)
+SEEDS = range(120)
 
 Patch = pytest.MonkeyPatch
 
@@ -29,10 +29,11 @@ def opening_fences_nobody(patch: Patch) -> None:
     def open_(
         self: MemoryBroker, transactional_id: str, timeout_us: int, expected_epoch: int | None
     ) -> int:
-        producer = self._producers.setdefault(transactional_id, _Producer())
-        self._end(transactional_id, producer, commit=False)
-        producer.epoch, producer.timeout_us = 0, timeout_us
-        return 0
+        with self.changed:
+            producer = self._producers.setdefault(transactional_id, _Producer())
+            self._end(transactional_id, producer, commit=False)
+            producer.epoch, producer.timeout_us = 0, timeout_us
+            return 0
 
     patch.setattr(MemoryBroker, "open", open_)
 

@@ -66,11 +66,13 @@ class KafkaUser:
             fetch_max_wait_ms=20,
             max_partition_fetch_bytes=32 << 20,
         )
+        self._anything = KafkaConsumer(bootstrap_servers=bootstrap)
 
     def close(self) -> None:
         self.producer.close()
         self.admin.close()
         self._consumer.close()
+        self._anything.close()
 
     def send(
         self,
@@ -118,6 +120,16 @@ class KafkaUser:
     def count(self, name: str) -> int:
         """Offsets that committed results of a pipeline take, markers among them."""
         return sum(self.ends(f"{name}.results").values())
+
+    def open_transactions(self, topic: str) -> bool:
+        """Whether there is something that readers of committed records still wait for."""
+        partitions = list(self.ends(topic))
+        return bool(self._anything.end_offsets(partitions) != self._consumer.end_offsets(partitions))
+
+    def committed(self, group: str) -> dict[TopicPartition, Any]:
+        """What a group has committed: offset and metadata by partition."""
+        found: dict[TopicPartition, Any] = self.admin.list_group_offsets({group: None})[group]
+        return found
 
     def truncate(self, topic: str) -> None:
         """What retention does in time: nothing that was there is left."""

@@ -67,7 +67,7 @@ class Faults:
     plan: list[Fault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rate = self.rng.choice((0.0, 0.01, 0.03))
+        self.rate = self.rng.choice((0.005, 0.02, 0.05))
         self.on = self.rng.random() < 0.97
         for turn in range(6):
             point, kind = EVERY[(self.seed * 6 + turn) % len(EVERY)]
@@ -80,8 +80,8 @@ class Faults:
         most = 1 if point.phase == "start" else 4
         self.plan.append(Fault(point, kind, self.rng.randint(0, most) if skip is None else skip))
 
-    def draw(self, phase: str, step: str) -> str | None:
-        """What happens at this point now."""
+    def draw(self, phase: str, step: str, zombie: bool) -> str | None:
+        """What happens at this point now; a zombie meets errors that let it try again."""
         if not self.on:
             return None
         for fault in self.plan:
@@ -90,6 +90,8 @@ class Faults:
                 if fault.skip < 0:
                     self.plan.remove(fault)
                     return fault.kind
+        if zombie and phase == "run" and self.rng.random() < 0.1:
+            return "transient"
         if self.rng.random() >= self.rate:
             return None
         return self.rng.choice(("crash", "transient", "takeover", "others", "others", "others"))

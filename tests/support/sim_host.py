@@ -244,9 +244,9 @@ class Host:
         """A replica dies with all that it has; at times only a batch's call fails."""
         rng = self._around.rng
         chosen = rng.choice(list(self.batches.values()))
-        before = [a for a in self.batches.values() if self._lonely_deaths.get(self._only_window(a))]
+        before = self.lost_before()
         if before and rng.random() < 0.8:
-            chosen = rng.choice(before)  # again: it may be to blame
+            chosen = rng.choice(before)
         dies = rng.random() < 0.7
         lost = [a for a in self.batches.values() if a.replica == chosen.replica and dies] or [chosen]
         alone = [self._only_window(a) for a in lost if len(a.jobs) == 1]
@@ -265,6 +265,11 @@ class Host:
                 self._around.sometimes("suspects")
             self._lost(assignment)
         self._around.sometimes("a replica died" if dies else "a batch's call failed")
+
+    def lost_before(self) -> list[Assignment]:
+        """Batches of a window that was alone in a lost one: it may be to blame."""
+        batches = self.batches.values()
+        return [a for a in batches if self._lonely_deaths.get(self._only_window(a))]
 
     def end_overdue(self) -> None:
         """A replica that hangs is killed; its windows have failed by then."""
@@ -294,7 +299,7 @@ class Host:
         """The slot's next bundle, or its first part."""
         inbox = self.inboxes[slot]
         messages = inbox.popleft()
-        if len(messages) > 1 and self._around.rng.random() < 0.3:
+        if len(messages) > 1 and self._around.rng.random() < 0.5:
             cut = self._around.rng.randrange(1, len(messages))
             inbox.appendleft(messages[cut:])
             messages = messages[:cut]

@@ -31,7 +31,7 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.encode import encode_task
 
 EPOCH_US = 1_700_000_000_000_000
-STEPS_MAX = 1200
+STEPS_MAX = 1500
 ZOMBIES_MAX = 3
 DEPTH_MAX = 2  # calls under way that wait for others' steps
 
@@ -240,7 +240,7 @@ class Simulation:
         self._log.append(f"{host.name} {phase} {step}")
         if host.phase == "ended":
             raise Crash(host)
-        kind = self.faults.draw(phase, step)
+        kind = self.faults.draw(phase, step, host.superseded)
         if kind is None:
             return
         name = f"{kind} at {phase} {step}"
@@ -372,7 +372,7 @@ class Simulation:
         if free:
             steps.append((6, "commit", lambda: self._commit(host, self.rng.choice(free))))
         if "check" not in host.busy:
-            steps.append((0.3, "check", host.check_owner))
+            steps.append((0.1, "check", host.check_owner))
         if self.faults.on and not host.busy and not host.superseded:
             steps.append((0.05, "restart", lambda: self._restarted(host)))
             if host.phase == "running":
@@ -391,7 +391,8 @@ class Simulation:
                 (3, "round", lambda: self._ingest_round(host)),
             ]
         if host.batches:
-            steps += [(6, "encode", host.encode), (0.4, "lose", host.lose)]
+            again = self.world.rough and host.lost_before()
+            steps += [(6, "encode", host.encode), (4 if again else 0.4, "lose", host.lose)]
             steps.append((1, "overdue", host.end_overdue))
         if host.results:
             steps.append((6, "encoded", host.apply_results))
@@ -480,7 +481,7 @@ class Simulation:
     def live(self) -> Outcome:
         if self.rng.random() < 0.3:
             self.broker.skip(self.rng.choice(self.producers.partitions()), self.rng.randint(1, 9))
-        wanted = self.rng.randint(40, 140)
+        wanted = self.rng.randint(50, 160)
         for _ in range(STEPS_MAX):
             self.step()
             self._look()
