@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo test lint type arch fmt lock bench clean
+.PHONY: help install demo test lint type arch fmt sim lock bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,10 @@ fmt: $(STAMP)  ## formats the code
 lock:  ## renews the hash-locked versions that are installed everywhere
 	uv pip compile pyproject.toml --extra broker --extra dev --python-version 3.11 --universal \
 		--generate-hashes --no-header --upgrade -q -o requirements.lock
+
+sim: $(STAMP)  ## simulated lives of a whole pipeline (SEEDS=50000 of them, or SEED=17 alone)
+	MOTET_SIM_SEEDS=$(or $(SEEDS),1000) $(if $(SEED),MOTET_SIM_SEED=$(SEED)) \
+		$(BIN)/pytest tests/sim/test_simulation.py $(ARGS)
 
 bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 	$(BIN)/python tests/bench/throughput.py $(ARGS)

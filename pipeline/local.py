@@ -6,10 +6,10 @@ fetching and lanes, features (torch and codecs release the GIL), fusion, and com
 
 from __future__ import annotations
 
+import queue
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -46,39 +46,53 @@ HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent b
 
 
 class EncoderThreads:
-    """The stages' replicas as threads; each owns its encoder."""
+    """The stages' replicas as threads; each owns its encoder.
+
+    They are daemons: one whose encoder hangs must not keep the process from ending.
+    """
 
     def __init__(self, spec: PipelineSpec, lengths: Mapping[str, int]) -> None:
         import torch
 
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._pools: dict[str, ThreadPoolExecutor] = {}
-        self._tasks: dict[str, EncodeTask] = {}
+        self._inboxes: dict[str, queue.SimpleQueue[Callable[[EncodeTask], None] | None]] = {}
+        self._closed = threading.Event()
         self.replicas: dict[str, list[str]] = {}
         for name, stage in spec.stages.items():
             for number in range(stage.replicas_min):
                 replica = f"{name}-{number}"
-                self._tasks[replica] = encode_task(spec, name, device, lengths)
-                self._pools[replica] = ThreadPoolExecutor(1, replica)
+                inbox = self._inboxes[replica] = queue.SimpleQueue()
+                task = encode_task(spec, name, device, lengths)
+                threading.Thread(
+                    target=self._serve, args=(task, inbox), name=replica, daemon=True
+                ).start()
                 self.replicas.setdefault(name, []).append(replica)
 
     def run(self, assignment: Assignment, runner: IngestRunner) -> None:
         """Runs a batch in its replica's thread and posts what came of it."""
 
-        def work() -> None:
+        def work(task: EncodeTask) -> None:
             try:
-                results = self._tasks[assignment.replica].run(assignment.jobs)
+                results = task.run(assignment.jobs)
             except BaseException as error:  # a user's sys.exit too: its batch must come back
                 runner.post_lost(assignment.number, one_line(error))
             else:
                 runner.post_batch(assignment.number, results)
 
-        self._pools[assignment.replica].submit(work)
+        self._inboxes[assignment.replica].put(work)
 
     def close(self) -> None:
-        for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+        """Returns at once; batches that are still waiting are dropped."""
+        self._closed.set()
+        for inbox in self._inboxes.values():
+            inbox.put(None)
+
+    def _serve(
+        self, task: EncodeTask, inbox: queue.SimpleQueue[Callable[[EncodeTask], None] | None]
+    ) -> None:
+        while (work := inbox.get()) is not None and not self._closed.is_set():
+            work(task)
 
 
 @dataclass

@@ -10,7 +10,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline import clock
@@ -49,11 +50,30 @@ def connect_for(
 
 def topics_of(control: Control, names: Collection[str]) -> dict[str, TopicInfo | None]:
     """The first question of a command: what took the connection may be slow, or no Kafka."""
+    with _patience():
+        return control.topics(names)
+
+
+def demand_topics(connector: Connector, spec: PipelineSpec) -> None:
+    """The first question of a run: the topics of its file are there and fit; or InvalidInput."""
+    from pipeline.tasks.starting import check_topics
+
+    control = connector.control()
+    try:
+        with _patience():
+            check_topics(spec, control)
+    finally:
+        control.close()
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Says so where the answer to what is asked inside does not come within a second."""
     late = threading.Timer(PATIENCE_S, say, ["motet: waiting for the broker: no answer yet"])
     late.daemon = True
     late.start()
     try:
-        return control.topics(names)
+        yield
     finally:
         late.cancel()
 
@@ -72,11 +92,13 @@ def await_broker(bootstrap: str, *, wait: bool, limit_us: int = WAIT_US) -> None
         if why is None:
             return
         now_us = clock.monotonic_us()
-        if said_us is None or now_us - said_us >= SAY_AGAIN_US:
-            left = "" if wait else f", for {(began_us + limit_us - now_us) / 1e6:.0f} s more"
+        left_us = began_us + limit_us - now_us
+        again = said_us is not None and now_us - said_us >= SAY_AGAIN_US
+        if said_us is None or (again and (wait or left_us > 0)):
+            left = "" if wait else f", for {max(left_us, 0) / 1e6:.0f} s more"
             say(f"motet: waiting for a broker at {bootstrap} ({why}){left}")
             said_us = now_us
-        if not wait and now_us - began_us >= limit_us:
+        if not wait and left_us <= 0:
             raise Unreachable(
                 f"kafka.bootstrap = {bootstrap}: no broker answers there after "
                 f"{limit_us / 1e6:g} s ({why}); start one with `motet kafka start`, "

@@ -51,16 +51,18 @@ def run(
     With --until-end the last line on stdout is
     {records, windows, late, dead_letter, seconds, windows_per_second} as JSON.
     """
-    from pipeline.cli.connect import connect_for
+    from pipeline.cli.connect import connect_for, demand_topics
 
     given = tuple(sets or ())
     spec = load_spec(file, given if start is None else (*given, f"start={start}"))
-    # torch comes with it, seconds that a mistake in the file need not wait for
+    connector = connect_for(spec, wait=wait)
+    demand_topics(connector, spec)
+    # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
+    # that is missing need not wait for
     from pipeline.encoders.checking import check_pipeline
 
     host = local_host() if local else cluster_host(context, file)
     check_pipeline(spec)
-    connector = connect_for(spec, wait=wait)
     summary = run_pipeline(host, spec, connector, until_end=until_end)
     if until_end and summary is not None:
         emit(json.dumps(summary))

@@ -289,6 +289,7 @@ def test_run_local_until_the_end_prints_its_summary_and_results_can_be_tailed(
 
 
 def test_run_hands_the_spec_with_its_overrides_to_the_cluster_host(capsys, kafka, pipeline_file):
+    assert motet(capsys, "topics", "create", pipeline_file)[0] == 0
     asked = []
 
     def host(spec, connector, control):

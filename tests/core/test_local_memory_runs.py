@@ -198,7 +198,7 @@ def test_a_run_that_is_stopped_is_gone_on_with_by_the_next(calm, commits):
 
 
 def test_a_run_that_is_killed_is_gone_on_with_by_the_next(calm):
-    """The sinks of the first run are never closed: what it left open is aborted."""
+    """What it left open in the log is aborted when its slots are fenced by the next."""
     spec = load(LOBBY, {**MEDIA, **CRAMPED}, SUPPORT)
     broker = broker_for(spec, lanes=3)
     produce(broker)
@@ -320,8 +320,12 @@ def test_a_window_goes_on_without_a_stage_that_hangs():
     try:
         connector = connector_for(broker, fetch_records=5)
         totals, _ = run_local(spec, connector, RunControl(until_end=True))
+        [hanging] = [t for t in threading.enumerate() if t.name == "hangs-0"]
+        assert hanging.daemon  # the process may end all the same
     finally:
         user_encoders.gate.set()
+    hanging.join(PATIENCE_S)
+    assert not hanging.is_alive()
     assert totals.windows == 60
     failed = [v["failed"] for v in values(broker, "out.results")]
     assert failed[:2] == [{}, {}]
@@ -343,6 +347,52 @@ def test_an_encoder_that_ends_its_process_loses_its_window_alone():
         ({"exits": "b"}, {}),
         ({"exits": "c"}, {}),
     ]
+
+
+def test_a_run_that_failed_ends_though_the_broker_is_away():
+    """Its transactions are tried without end while it runs, and no longer."""
+    spec = load(CHAT, {"limits.dead_letter_rate": "50%", "commit_interval": "1ms"})
+    broker = broker_for(spec, lanes=1)
+    broker.append(sent("in.chat", b"a", 0))
+    with ThreadPoolExecutor(1) as pool:
+        control = RunControl()
+        run = pool.submit(run_local, spec, connector_for(broker), control)
+        assert control.ready.wait(PATIENCE_S)
+        away = threading.Event()
+
+        def hook(step: str, _port: object) -> None:
+            if step == "commit":
+                away.set()
+                raise Transient("the broker is away")
+
+        broker.hook = hook
+        broker.append(sent("in.chat", b"b", 10 * SECOND_US))
+        assert away.wait(PATIENCE_S)
+        for _ in range(40):
+            broker.append(sent("in.chat", b"\xff", 10 * SECOND_US))
+        with pytest.raises(TooManyDeadLetters):
+            run.result(PATIENCE_S / 3)
+    assert [t.name for t in threading.enumerate() if t.name.startswith("commit")] == []
+
+
+def test_the_last_windows_of_a_stream_that_stops_are_closed_by_silence():
+    windows = {"size": "100ms", "idle": "50ms"}
+    spec = load(CHAT, {"windows": windows, "inputs.chat.out_of_orderness": "50ms"})
+    broker = broker_for(spec)
+    broker.append(sent("in.chat", b"a", 0))
+    broker.append(sent("in.chat", b"b", 150_000))
+    with ThreadPoolExecutor(1) as pool:
+        control = RunControl()
+        run = pool.submit(run_local, spec, connector_for(broker), control)
+        with broker.changed:
+            assert broker.changed.wait_for(
+                lambda: len(committed(broker, "out.results")) == 2, PATIENCE_S
+            )
+        control.stop.set()
+        run.result(PATIENCE_S)
+    broker.append(sent("in.chat", b"too late now", 190_000))
+    totals, _ = run_local(spec, connector_for(broker), RunControl(until_end=True))
+    assert (totals.windows, totals.late) == (0, 1)
 
 
 def test_letters_over_what_their_topic_takes_stop_nothing():

@@ -112,7 +112,9 @@ def an_owner_after_an_error_fences_back(patch: Patch) -> None:
                 return all(found[n] == (self._identity.owner, cuts[n].number) for n in cuts)
 
     patch.setattr(Committer, "_resolve", resolve)
-    patch.setattr(MemoryBroker, "open", lambda self, name, timeout, _: real(self, name, timeout, None))
+    patch.setattr(
+        MemoryBroker, "open", lambda self, name, timeout, _: real(self, name, timeout, None)
+    )
 
 
 def a_restarted_owner_does_not_ask_who_owns(patch: Patch) -> None:

@@ -1,4 +1,4 @@
-"""Lives of a whole pipeline on a virtual clock, each decided by its seed (tests/support/simulation).
+"""Lives of a whole pipeline on a virtual clock, each decided by its seed (tests/support).
 
 ``make sim SEEDS=50000`` looks at seeds 0 to 49999, ``make sim SEED=17`` at that one alone.
 """
@@ -20,16 +20,18 @@ ONE = os.environ.get("MOTET_SIM_SEED")
 CHUNK = 20
 
 RARE = (
-    *(f"{kind} at {phase} {step}" for (phase, step), kind in EVERY),
+    *map(str, EVERY),
     "crash between steps while running",
     "crash between steps while starting",
     "crash at read poll",
     "a clean end",
     "a run takes over from a living one",
     "an owner restarted within its run",
+    "a run takes over while an owner restarts",
     "fenced while running",
     "fenced while starting",
     "a zombie's commit was fenced",
+    "a zombie's claim was fenced",
     "an unknown outcome was committed",
     "an unknown outcome was not committed",
     "a stale id fenced",

@@ -43,7 +43,7 @@ def test_slot_0_is_fenced_first_and_claimed_first_and_all_ids_are_fenced_between
     assert opened[0] == "lobby.0"
     assert sorted(opened) == [f"lobby.{slot}" for slot in range(4)]
     asked = steps.index(("committed", "offsets"))
-    assert steps[:asked] and ("open-reply", "lobby.0") in steps[:asked]
+    assert ("open-reply", "lobby.0") in steps[:asked]
     claims = [place for place, (step, _) in enumerate(steps) if step == "begin"]
     assert max(i for i, (step, _) in enumerate(steps) if step == "open-reply") < claims[0]
     claimed = [name for step, name in steps if step == "commit-reply"]

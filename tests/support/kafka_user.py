@@ -124,7 +124,9 @@ class KafkaUser:
     def open_transactions(self, topic: str) -> bool:
         """Whether there is something that readers of committed records still wait for."""
         partitions = list(self.ends(topic))
-        return bool(self._anything.end_offsets(partitions) != self._consumer.end_offsets(partitions))
+        return bool(
+            self._anything.end_offsets(partitions) != self._consumer.end_offsets(partitions)
+        )
 
     def committed(self, group: str) -> dict[TopicPartition, Any]:
         """What a group has committed: offset and metadata by partition."""

@@ -17,43 +17,45 @@ def _both(steps: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Point(NamedTuple):
-    """``phase``: start (fencing, recovery, claim), run (a transaction), or resolve (after an
-    unknown outcome)."""
+    """``phase``: start (fencing, recovery, claim), run (a transaction), resolve (what came of it
+    after an error), check (an idle owner asks) or read (a fetch)."""
 
     phase: str
     step: str
 
 
-POINTS = (
-    *(Point("start", step) for step in _both(_ASK + _CLAIM)),
-    *(Point("run", step) for step in _both(_COMMIT)),
-    *(Point("resolve", step) for step in _both(_ASK)),
+class Kind(NamedTuple):
+    """``what``: crash, transient, stall (longer than a transaction may take), takeover (another
+    owner starts meanwhile) or others (everything else goes on meanwhile)."""
+
+    what: str
+    at: Point
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.at.phase} {self.at.step}"
+
+
+START = tuple(Point("start", step) for step in _both(_ASK + _CLAIM))
+RUN = tuple(Point("run", step) for step in _both(_COMMIT))
+RESOLVE = tuple(Point("resolve", step) for step in _both(_ASK))
+
+EVERY = (
+    *(
+        Kind(what, at)
+        for what in ("crash", "transient", "takeover")
+        for at in START + RUN + RESOLVE
+    ),
+    *(Kind("stall", at) for at in RUN),
 )
+"""Each of these is planned for several of any hundred seeds in a row."""
 
-
-class Crash(BaseException):
-    """The process of a host ends here. No error of the pipeline: nothing may catch it."""
-
-    def __init__(self, host: object) -> None:
-        super().__init__()
-        self.host = host
+PLANNED = 6  # of them in a life
 
 
 @dataclass
-class Fault:
-    """``kind``: crash, transient, takeover (by another run, meanwhile) or others (go on)."""
-
-    point: Point
-    kind: str
+class _Plan:
+    kind: Kind
     skip: int  # how often the point is passed before
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind} at {self.point.phase} {self.point.step}"
-
-
-EVERY = tuple((point, kind) for kind in ("crash", "transient", "takeover") for point in POINTS)
-"""Each of these is planned in several of any hundred seeds in a row."""
 
 
 @dataclass
@@ -63,35 +65,37 @@ class Faults:
     rng: random.Random
     seed: int
     on: bool = True
-    rate: float = 0.0
-    plan: list[Fault] = field(default_factory=list)
+    plan: list[_Plan] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rate = self.rng.choice((0.005, 0.02, 0.05))
-        self.on = self.rng.random() < 0.97
-        for turn in range(6):
-            point, kind = EVERY[(self.seed * 6 + turn) % len(EVERY)]
-            self._add(point, kind)
-            if point.phase == "resolve":  # nothing is to be resolved where nothing has failed
+        self._rate = self.rng.choice((0.005, 0.02, 0.05))
+        for turn in range(PLANNED):
+            kind = EVERY[(self.seed * PLANNED + turn) % len(EVERY)]
+            self.plan.append(_Plan(kind, self.rng.randint(0, 1 if kind.at in START else 4)))
+            if kind.at in RESOLVE:  # nothing is to be resolved where nothing has failed
                 step = self.rng.choice(("produce", "send_offsets-reply", "commit", "commit-reply"))
-                self._add(Point("run", step), "transient", 0)
+                self.plan.append(_Plan(Kind("transient", Point("run", step)), 0))
 
-    def _add(self, point: Point, kind: str, skip: int | None = None) -> None:
-        most = 1 if point.phase == "start" else 4
-        self.plan.append(Fault(point, kind, self.rng.randint(0, most) if skip is None else skip))
-
-    def draw(self, phase: str, step: str, zombie: bool) -> str | None:
+    def draw(self, at: Point, zombie: bool) -> Kind | None:
         """What happens at this point now; a zombie meets errors that let it try again."""
         if not self.on:
             return None
-        for fault in self.plan:
-            if fault.point == (phase, step):
-                fault.skip -= 1
-                if fault.skip < 0:
-                    self.plan.remove(fault)
-                    return fault.kind
-        if zombie and phase == "run" and self.rng.random() < 0.1:
-            return "transient"
-        if self.rng.random() >= self.rate:
+        for plan in self.plan:
+            if plan.kind.at == at:
+                plan.skip -= 1
+                if plan.skip < 0:
+                    self.plan.remove(plan)
+                    return plan.kind
+        if zombie and at.phase == "run" and self.rng.random() < 0.1:
+            return Kind("transient", at)
+        if self.rng.random() >= self._rate:
             return None
-        return self.rng.choice(("crash", "transient", "takeover", "others", "others", "others"))
+        return Kind(self.rng.choice(("crash", "transient", "takeover", *["others"] * 3)), at)
+
+
+class Crash(BaseException):
+    """The process of a host ends here. No error of the pipeline: nothing may catch it."""
+
+    def __init__(self, host: object) -> None:
+        super().__init__()
+        self.host = host

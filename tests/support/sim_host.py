@@ -6,17 +6,15 @@ one call a step, with any delay between. Its two halves have clocks of their own
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from pipeline.batching.batch import JobResult
-from pipeline.batching.dispatch import DEATHS_MAX, Assignment
-from pipeline.encoders.running import EncodeTask
+from sim_around import Around
+from sim_replicas import Replicas
+
 from pipeline.errors import Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.ledger import Batch
@@ -30,26 +28,17 @@ from pipeline.tasks.starting import SlotOwner, check_topics, fence_ids, stale_id
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What a host is given by the world it runs in."""
-
-    rng: random.Random
-    now_us: Callable[[], int]
-    pause: Callable[[int], None]
-    sometimes: Callable[[str], None]
-    encoders: Mapping[str, EncodeTask]
-    lengths: Mapping[str, int]
-    replicas: int
-    lonely_deaths_max: int  # how often a window that is alone in its batch may be lost
-
-
 class Host:
     """Everything of one owner of all slots of a pipeline.
 
     ``phase``: starting, running, draining or ended. ``busy``: its threads that are in a call
-    (``start``, ``ingest``, or the number of a slot that commits); the others may go on.
+    (``start``, ``ingest``, ``check``, or the number of a slot that commits); the others may go on.
+    ``superseded``: another owner has opened one of its transactional ids.
     """
+
+    task: IngestTask
+    fusion: FusionTask
+    replicas: Replicas
 
     def __init__(
         self,
@@ -57,48 +46,37 @@ class Host:
         run_id: str,
         spec: PipelineSpec,
         connector: Connector,
-        around: Surroundings,
-        ends: Mapping[TopicPartition, int] | None = None,
+        around: Around,
+        *,
         again: bool = False,
+        ends: Mapping[TopicPartition, int] | None = None,
+        on_claimed: Callable[[Host, int], None] = lambda _host, _slot: None,
     ) -> None:
+        """``again``: the run had these slots before. ``ends``: run up to there, as --until-end."""
         self.name = name
         self.run_id = run_id
         self.spec = spec
         self.phase = "starting"
         self.busy: set[str | int] = set()
-        self.superseded = False  # another one has begun to take over
+        self.superseded = False
         self.claims: dict[int, LaneCut] = {}
         self.floors: dict[int, int | None] = {}  # by lane, as last seen
+        self.owners: dict[int, SlotOwner] = {}
+        self.inboxes: dict[int, deque[list[Message]]] = {}
+        self.committing: dict[int, Batch] = {}
+        self.acks: deque[tuple[int, Mapping[int, int]]] = deque()
         self._connector = connector
         self._around = around
         self._ends = ends
-        self._again = again
-        self._skew_us = {half: around.rng.randrange(1 << 40) for half in ("ingest", "fusion")}
-        self._start: Iterator[None] = self._starting()
-        self.owners: dict[int, SlotOwner] = {}
-        self.task: IngestTask
-        self.fusion: FusionTask
+        self._on_claimed = on_claimed
+        self._behind_us = {half: around.rng.randrange(1 << 40) for half in ("ingest", "fusion")}
+        self._start = self._starting(again)
         self._source: Source
-        self.inboxes: dict[int, deque[list[Message]]] = {}
-        self.batches: dict[int, Assignment] = {}
-        self.results: list[tuple[int, list[JobResult]]] = []
-        self.committing: dict[int, Batch] = {}
-        self.acks: deque[tuple[int, Mapping[int, int]]] = deque()
-        self._replicas: dict[str, list[str]] = {}
-        self._replica_serial = 0
-        self._lonely_deaths: dict[tuple[str, str, int], int] = {}
-        self.on_claimed: Callable[[Host, int], None] = lambda _host, _slot: None
+        self._paused: set[TopicPartition] = set()
 
     def _now_us(self, half: str) -> int:
         """Monotonic clocks of two machines: neither is the wall clock."""
-        return self._around.now_us() - (1 << 41) + self._skew_us[half]
-
-    # -- starting, as pipeline.local.take_slots ---------------------------------------------
-
-    def start_step(self) -> None:
-        """The next call of the start; at its end the host runs."""
-        with self._in_call("start"):
-            next(self._start, None)
+        return self._around.now_us() - self._behind_us[half]
 
     @contextmanager
     def _in_call(self, thread: str | int) -> Iterator[None]:
@@ -108,18 +86,26 @@ class Host:
         finally:
             self.busy.discard(thread)
 
-    def _starting(self) -> Iterator[None]:
-        spec, connector = self.spec, self._connector
+    # -- starting, as pipeline.local.take_slots (tests/sim/test_take_slots holds it to this) --
+
+    def start_step(self) -> None:
+        """The next call of the start; at its end the host runs."""
+        with self._in_call("start"):
+            next(self._start, None)
+
+    def _starting(self, again: bool) -> Iterator[None]:
+        spec, connector, rng = self.spec, self._connector, self._around.rng
         control = connector.control()
         layout = check_topics(spec, control)
-        pause = self._around.pause
         self.owners = {
-            slot: SlotOwner(layout.identity(spec, slot, self.run_id), connector, pause, self._again)
+            slot: SlotOwner(
+                layout.identity(spec, slot, self.run_id), connector, self._around.pause, again
+            )
             for slot in layout.slots(spec)
         }
-        yield
         first, *others = self.owners
-        self._around.rng.shuffle(others)  # side by side
+        yield
+        rng.shuffle(others)  # a real host has them side by side
         for slot in (first, *others):
             self._retried(self.owners[slot].fence)
             yield
@@ -127,11 +113,12 @@ class Host:
             self._retried(partial(fence_ids, spec, connector, [stale]))
             self._around.sometimes("a stale id fenced")
             yield
+        rng.shuffle(others)
         cuts: dict[int, dict[int, LaneCut]] = {}
         for slot in (first, *others):
             cuts[slot] = self._retried(partial(self.owners[slot].recover, spec))
             self.claims |= cuts[slot]
-            self.on_claimed(self, slot)
+            self._on_claimed(self, slot)
             yield
         self._run(cuts, layout.message_bytes)
 
@@ -151,50 +138,38 @@ class Host:
         self.inboxes = {slot: deque() for slot in cuts}
         self._source = self._connector.source()
         self._source.assign(self.task.assignment())
-        for stage in self.spec.stages:
-            self._replicas[stage] = []
-            for _ in range(self._around.replicas):
-                self.join(stage)
-        if self.task.replaying:
-            self._around.sometimes("a replay")
+        now_us = partial(self._now_us, "ingest")
+        self.replicas = Replicas(self.spec, self.task, self._around, now_us)
         self.phase = "running"
 
     # -- the ingest half --------------------------------------------------------------------
 
-    def poll(self, leave_out: int = 0) -> bool:
-        """One fetch of a random part of the partitions; a broker that is away is asked again."""
+    def poll(self, left_out: int = 0) -> None:
+        """One fetch, of all but some partitions; a broker that is away is asked again later."""
         held: list[TopicPartition] = []
-        if leave_out:
+        if left_out:
             partitions = list(self.task.assignment())
-            held = self._around.rng.sample(partitions, min(leave_out, len(partitions)))
+            held = self._around.rng.sample(partitions, min(left_out, len(partitions)))
             self._source.pause(held)
         try:
             with self._in_call("ingest"):
                 fetches = self._source.poll(0)
         except Transient:
-            fetches = []
+            return
         finally:
-            if held:
-                self._source.resume([p for p in held if p not in self._paused])
-        replaying = self.task.replaying
-        if fetches:
-            self.task.on_fetches(fetches, self._now_us("ingest"))
-        if replaying and any(fetch.records for fetch in fetches):
+            self._source.resume([p for p in held if p not in self._paused])
+        if self.task.replaying and any(fetch.records for fetch in fetches):
             self._around.sometimes("a replay with records")
-        return bool(fetches)
-
-    _paused: frozenset[TopicPartition] = frozenset()
+        self.task.on_fetches(fetches, self._now_us("ingest"))
 
     def pump(self) -> None:
-        before = self._quiet_state()
+        before = self._open_windows()
         self.task.pump(self._now_us("ingest"))
-        for lane, (records, windows) in self._quiet_state().items():
-            if records == before[lane][0] and windows < before[lane][1]:
+        for lane, (positions, windows) in self._open_windows().items():
+            if positions == before[lane][0] and windows < before[lane][1]:
                 self._around.sometimes("silence closed a window")
-        if any(bytes_ < 0 for bytes_ in self.task.in_flight_bytes.values()):
-            raise AssertionError(f"{self.name}: in flight {self.task.in_flight_bytes}")
 
-    def _quiet_state(self) -> dict[int, tuple[dict[str, int], int]]:
+    def _open_windows(self) -> dict[int, tuple[dict[str, int], int]]:
         return {
             lane: (dict(feed.lane.positions), feed.lane.open_windows)
             for lane, feed in self.task.lanes.items()
@@ -206,92 +181,25 @@ class Host:
             self.task.on_ends(self._source.stable_ends(wanted), self._now_us("ingest"))
 
     def hand_on(self) -> None:
-        for assignment in self.task.take_assignments(self._now_us("ingest")):
-            assert assignment.replica in self._replicas[assignment.stage]
-            self.batches[assignment.number] = assignment
+        self.replicas.take()
         for slot, messages in self.task.take_deliveries().items():
             self.inboxes[slot].append(messages)
         if self.phase == "running":
             pause, resume = self.task.take_pauses()
             self._source.pause(pause)
             self._source.resume(resume)
-            self._paused = self._paused.union(pause) - resume
+            self._paused = (self._paused | pause) - resume
 
-    def encode(self) -> None:
-        """A replica runs one of its batches; what came of it is on its way."""
-        number = self._around.rng.choice(list(self.batches))
-        assignment = self.batches.pop(number)
-        self.results.append((number, self._around.encoders[assignment.stage].run(assignment.jobs)))
-
-    def apply_results(self) -> None:
-        number, results = self.results.pop(self._around.rng.randrange(len(self.results)))
-        self.task.on_batch(number, results, self._now_us("ingest"))
+    def ingest_round(self) -> None:
+        """As pipeline.tasks.ingest_runner."""
+        self.poll()
+        self.pump()
+        self.ask_ends()
+        self.pump()
+        self.hand_on()
 
     def ack(self) -> None:
         self.task.on_committed(*self.acks.popleft())
-
-    # -- replicas ---------------------------------------------------------------------------
-
-    def join(self, stage: str) -> None:
-        self._replica_serial += 1
-        self._replicas[stage].append(f"{stage}-{self._replica_serial}")
-        self.task.set_replicas(stage, self._replicas[stage])
-
-    def short_of_replicas(self) -> list[str]:
-        return [n for n, have in self._replicas.items() if len(have) < self._around.replicas]
-
-    def lose(self) -> None:
-        """A replica dies with all that it has; at times only a batch's call fails."""
-        rng = self._around.rng
-        chosen = rng.choice(list(self.batches.values()))
-        before = self.lost_before()
-        if before and rng.random() < 0.8:
-            chosen = rng.choice(before)
-        dies = rng.random() < 0.7
-        lost = [a for a in self.batches.values() if a.replica == chosen.replica and dies] or [chosen]
-        alone = [self._only_window(a) for a in lost if len(a.jobs) == 1]
-        most = self._around.lonely_deaths_max
-        if any(self._lonely_deaths.get(window, 0) >= most for window in alone):
-            return
-        for window in alone:
-            self._lonely_deaths[window] = self._lonely_deaths.get(window, 0) + 1
-            if self._lonely_deaths[window] == DEATHS_MAX:
-                self._around.sometimes("a window lost alone as often as it may be")
-        if dies:
-            self._leave(chosen.stage, chosen.replica)
-        rng.shuffle(lost)
-        for assignment in lost:
-            if len(assignment.jobs) > 1:
-                self._around.sometimes("suspects")
-            self._lost(assignment)
-        self._around.sometimes("a replica died" if dies else "a batch's call failed")
-
-    def lost_before(self) -> list[Assignment]:
-        """Batches of a window that was alone in a lost one: it may be to blame."""
-        batches = self.batches.values()
-        return [a for a in batches if self._lonely_deaths.get(self._only_window(a))]
-
-    def end_overdue(self) -> None:
-        """A replica that hangs is killed; its windows have failed by then."""
-        for replica in self.task.dispatcher.overdue(self._now_us("ingest")):
-            held = [a for a in self.batches.values() if a.replica == replica]
-            for assignment in held:
-                self._leave(assignment.stage, replica)
-                self._lost(assignment)
-                self._around.sometimes("a replica that hung was killed")
-
-    def _leave(self, stage: str, replica: str) -> None:
-        self._replicas[stage] = [name for name in self._replicas[stage] if name != replica]
-        self.task.set_replicas(stage, self._replicas[stage])
-
-    def _lost(self, assignment: Assignment) -> None:
-        del self.batches[assignment.number]
-        self.task.on_batch_lost(assignment.number, "its replica died", self._now_us("ingest"))
-
-    @staticmethod
-    def _only_window(assignment: Assignment) -> tuple[str, str, int]:
-        job = assignment.jobs[0]
-        return assignment.stage, job.stream, job.start_us
 
     # -- the fusion half --------------------------------------------------------------------
 
@@ -300,9 +208,9 @@ class Host:
         inbox = self.inboxes[slot]
         messages = inbox.popleft()
         if len(messages) > 1 and self._around.rng.random() < 0.5:
-            cut = self._around.rng.randrange(1, len(messages))
-            inbox.appendleft(messages[cut:])
-            messages = messages[:cut]
+            first = self._around.rng.randrange(1, len(messages))
+            inbox.appendleft(messages[first:])
+            messages = messages[:first]
         self.fusion.on_messages(slot, messages)
 
     def look_for_due(self) -> None:
@@ -310,21 +218,21 @@ class Host:
 
     def commit(self, slot: int) -> None:
         """The slot's transaction, until it stands or raises."""
-        committer, batch = self.owners[slot].committer, self.committing[slot]
+        batch = self.committing[slot]
         with self._in_call(slot):
-            committer.commit(batch.cuts, batch.records)
+            self.owners[slot].committer.commit(batch.cuts, batch.records)
         del self.committing[slot]
         self.acks.append((slot, self.fusion.on_committed(slot)))
 
     def check_owner(self) -> None:
+        """As an idle owner does now and then; a slot's committer is never asked by two at once."""
         for slot, owner in self.owners.items():
-            if slot in self.busy:
-                continue
-            try:
-                with self._in_call("check"):
-                    owner.committer.check_owner()
-            except Transient:
-                self._around.sometimes("an owner could not ask who owns it")
+            if slot not in self.busy:
+                try:
+                    with self._in_call("check"):
+                        owner.committer.check_owner()
+                except Transient:
+                    self._around.sometimes("an owner could not ask who owns it")
 
     # -- the whole --------------------------------------------------------------------------
 
@@ -333,8 +241,7 @@ class Host:
         """Whether anything is on its way between its halves, its encoders and the log."""
         return bool(
             self.task.dispatcher.windows
-            or self.batches
-            or self.results
+            or not self.replicas.idle
             or any(self.inboxes.values())
             or self.committing
             or self.acks
@@ -343,20 +250,18 @@ class Host:
 
     def round(self) -> None:
         """All that there is to do, once, as an undisturbed host does it."""
+        replicas = self.replicas
         if self.phase == "running":
-            self.poll()
-            self.pump()
-            self.ask_ends()
-            self.pump()
-        self.end_overdue()
-        for stage in self.short_of_replicas():
-            self.join(stage)
+            self.ingest_round()
+        replicas.end_overdue()
+        for stage in replicas.missing():
+            replicas.join(stage)
         self.hand_on()
-        while self.batches or self.results:
-            while self.batches:
-                self.encode()
-            while self.results:
-                self.apply_results()
+        while not replicas.idle:
+            while replicas.batches:
+                replicas.encode()
+            while replicas.results:
+                replicas.tell()
             self.hand_on()
         for slot, inbox in self.inboxes.items():
             while inbox:
@@ -378,13 +283,14 @@ class Host:
         """For error messages."""
         if self.phase == "starting" or not hasattr(self, "task"):
             return {"phase": self.phase}
+        lanes = self.task.lanes.items()
         return {
             "phase": self.phase,
             "windows": self.task.dispatcher.windows,
-            "batches": len(self.batches),
+            "batches": len(self.replicas.batches),
             "in flight": self.task.in_flight_bytes,
-            "open": {n: f.lane.open_windows for n, f in self.task.lanes.items()},
-            "positions": {n: dict(f.lane.positions) for n, f in self.task.lanes.items()},
+            "open": {lane: feed.lane.open_windows for lane, feed in lanes},
+            "positions": {lane: dict(feed.lane.positions) for lane, feed in lanes},
             "committing": list(self.committing),
             "fusion idle": self.fusion.idle,
         }

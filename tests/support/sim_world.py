@@ -115,8 +115,12 @@ class World:
             },
             "stages": {
                 "words": {**hashed, **stage, "of": ["a", "b", "c"], "context": context},
-                "loud": {"encoder": "sim_encoders:FailsOnPoison", "of": ["a", "c"], **stage,
-                         "out": "run.loud"},
+                "loud": {
+                    "encoder": "sim_encoders:FailsOnPoison",
+                    "of": ["a", "c"],
+                    **stage,
+                    "out": "run.loud",
+                },
                 "names": {
                     "encoder": "sim_encoders:NamesRead",
                     "of": ["a", "b", "c"],

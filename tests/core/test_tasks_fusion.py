@@ -1,0 +1,258 @@
+"""The fusion half: windows joined, transactions at cuts, and counts committed with them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from pipelines import LOBBY, SECOND_US, load
+
+from pipeline.errors import Fenced, Transient
+from pipeline.lane import LaneCut
+from pipeline.slot.ports import OutRecord
+from pipeline.tasks.fusion import FusionTask
+from pipeline.tasks.fusion_runner import OWNER_CHECK_US, FusionRunner
+from pipeline.tasks.messages import Counts, Cut, Opened, Produced, Settled
+
+LENGTHS = {"sound": 8, "colour": 24, "words": 8}
+LETTER = OutRecord("out.dead", 0, b"s", b"letter", [])
+PATIENCE_S = 30.0
+
+
+def opened(window: int, *stages: str, lane: int = 0) -> Opened:
+    start_us = window * SECOND_US
+    return Opened(lane, window, "s", start_us, start_us + SECOND_US, ("cam",), (), {}, stages)
+
+
+def gave(window: int, stage: str, output=None, lane: int = 0, letters=()) -> Settled:
+    if output is None:
+        output = np.full(LENGTHS[stage], window, np.float32)
+    return Settled(lane, window, stage, output, None, (), tuple(letters))
+
+
+def failed(window: int, stage: str, failure: str, lane: int = 0) -> Settled:
+    return Settled(lane, window, stage, None, failure, (("in.cam", lane, 5),), ())
+
+
+def cut(number: int, lane: int = 0, records: int = 0) -> Cut:
+    positions = {"mic": number, "cam": number, "chat": number}
+    counts = Counts({"cam": records}, {"cam": 9 * records}, 1, 2, {("cam", "fused"): records})
+    return Cut(lane, LaneCut(number, positions, positions), counts)
+
+
+@pytest.fixture
+def spec():
+    return load(LOBBY, {"commit_interval": "250ms"})
+
+
+@pytest.fixture
+def task(spec):
+    return FusionTask(spec, LENGTHS, [0, 1])
+
+
+def values(batch) -> list[dict]:
+    return [json.loads(r.value) for r in batch.records if r.topic == "out.results"]
+
+
+def test_a_window_is_fused_when_each_of_its_stages_is_settled_in_any_order(task):
+    task.on_messages(0, [opened(1, "colour", "words"), cut(1)])
+    task.on_messages(0, [gave(1, "words")])
+    assert task.due(SECOND_US) == {}
+    assert not task.idle
+    task.on_messages(0, [failed(1, "colour", "ValueError: no")])
+    batch = task.due(SECOND_US)[0]
+    [result] = values(batch)
+    assert result["failed"] == {"colour": "ValueError: no"}
+    assert list(result["weights"]) == ["words"]
+    [letter] = [r for r in batch.records if r.topic == "out.dead"]
+    assert json.loads(letter.value)["records"] == [["in.cam", 0, 5]]
+    assert batch.cuts.keys() == {0}
+
+
+def test_what_a_transaction_holds_ends_at_a_cut(task):
+    late = OutRecord("out.late", 0, b"s", b"late", [])
+    task.on_messages(
+        0,
+        [
+            opened(1, "colour"),
+            Produced(0, late),
+            cut(1),
+            opened(2, "colour"),
+            gave(2, "colour"),
+        ],
+    )
+    assert task.due(SECOND_US) == {}
+    task.on_messages(0, [gave(1, "colour", letters=[LETTER])])
+    batch = task.due(SECOND_US)[0]
+    assert [r.topic for r in batch.records] == ["out.results", "out.dead", "out.late"]
+    assert [v["window"]["start_us"] for v in values(batch)] == [SECOND_US]
+    assert task.on_committed(0) == {0: 1}
+    assert not task.idle
+    task.on_messages(0, [cut(2)])
+    assert [v["window"]["start_us"] for v in values(task.due(2 * SECOND_US)[0])] == [2 * SECOND_US]
+    task.on_committed(0)
+    assert task.idle
+
+
+def test_slots_have_one_transaction_at_a_time_each_and_the_interval_between(task):
+    interval_us = 250_000
+    task.on_messages(0, [cut(1)])
+    task.on_messages(1, [cut(1, lane=1)])
+    now_us = 10 * SECOND_US
+    assert task.due(now_us).keys() == {0, 1}
+    task.on_messages(0, [cut(2)])
+    task.on_messages(1, [cut(2, lane=1)])
+    assert task.due(now_us + interval_us) == {}  # both are still on their way
+    assert task.next_due_us() is None
+    task.on_committed(1)
+    assert task.next_due_us() == now_us + interval_us
+    assert task.due(now_us + interval_us - 1) == {}
+    assert task.due(now_us + interval_us).keys() == {1}
+    task.on_committed(0)
+    assert task.due(now_us + interval_us).keys() == {0}
+    assert task.committing(0)
+    assert not task.idle
+
+
+def test_counts_are_added_where_their_cut_is_committed(task):
+    task.on_messages(0, [cut(1, records=3), opened(1, "colour"), cut(2, records=4)])
+    assert task.due(SECOND_US)[0].cuts[0].number == 1
+    assert task.totals.records == {}
+    task.on_committed(0)
+    assert task.totals.records == {"cam": 3}
+    assert (task.totals.late, task.totals.forced, task.totals.windows) == (1, 2, 0)
+    task.on_messages(0, [gave(1, "colour", letters=[LETTER]), cut(3, records=5)])
+    task.due(2 * SECOND_US)
+    assert task.totals.records == {"cam": 3}
+    task.on_committed(0)
+    assert task.totals.records == {"cam": 12}
+    assert task.totals.record_bytes == {"cam": 108}
+    assert task.totals.fates == {("cam", "fused"): 12}
+    assert (task.totals.windows, task.totals.dead_letter, task.totals.late) == (1, 1, 3)
+
+
+# -- its loop -------------------------------------------------------------------------------
+
+
+class Committer:
+    """Notes what it is asked to commit; each call waits for its turn, and may raise."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[dict, list]] = []
+        self.entered = threading.Semaphore(0)
+        self.turn = threading.Semaphore(0)
+        self.error: Exception | None = None
+        self.checks = 0
+
+    def commit(self, cuts, records) -> None:
+        self.entered.release()
+        assert self.turn.acquire(timeout=PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        self.batches.append((cuts, records))
+
+    def check_owner(self) -> None:
+        self.checks += 1
+        self.entered.release()
+        if self.error is not None:
+            raise self.error
+
+
+class Loop:
+    """A runner in its thread, on a clock that the test moves; ``round`` tells when it is read."""
+
+    def __init__(self, task) -> None:
+        self.round = threading.Condition()
+        self.now_us = 10 * SECOND_US
+        self.committers = {0: Committer(), 1: Committer()}
+        self.acknowledged: list[tuple[int, dict]] = []
+        self.told = threading.Semaphore(0)
+
+        def acknowledge(slot, numbers) -> None:
+            self.acknowledged.append((slot, dict(numbers)))
+            self.told.release()
+
+        self.runner = FusionRunner(task, self.committers, acknowledge, self._now)
+        self.pool = ThreadPoolExecutor(1)
+        self.ended = self.pool.submit(self.runner.run)
+
+    def _now(self) -> int:
+        with self.round:
+            self.round.notify_all()
+        return self.now_us
+
+    def eventually(self, holds) -> None:
+        """Looks each time that the loop comes round."""
+        with self.round:
+            assert self.round.wait_for(holds, PATIENCE_S)
+
+    def close(self) -> None:
+        self.runner.stop()
+        for committer in self.committers.values():
+            for _ in range(9):
+                committer.turn.release()
+        self.pool.shutdown()
+
+
+@pytest.fixture
+def loop(task):
+    loop = Loop(task)
+    yield loop
+    loop.close()
+
+
+def test_it_is_idle_only_when_all_that_it_took_is_committed(loop):
+    runner, committer = loop.runner, loop.committers[0]
+    loop.eventually(lambda: runner.state.idle)
+    runner.deliver(0, [opened(1, "colour"), gave(1, "colour"), cut(1, records=3)])
+    assert committer.entered.acquire(timeout=PATIENCE_S)
+    loop.eventually(lambda: runner.state.taken == 1)
+    assert not runner.state.idle
+    assert runner.state.totals.windows == 0
+    assert loop.acknowledged == []
+    committer.turn.release()
+    assert loop.told.acquire(timeout=PATIENCE_S)
+    loop.eventually(lambda: runner.state.idle)
+    assert runner.state.taken == 1
+    assert runner.state.totals.windows == 1
+    assert loop.acknowledged == [(0, {0: 1})]
+    [(cuts, records)] = committer.batches
+    assert cuts[0].number == 1
+    assert [r.topic for r in records] == ["out.results"]
+
+
+def test_slots_commit_side_by_side(loop):
+    loop.runner.deliver(0, [cut(1)])
+    loop.runner.deliver(1, [cut(1, lane=1)])
+    for committer in loop.committers.values():
+        assert committer.entered.acquire(timeout=PATIENCE_S)  # both are in it at once
+    loop.committers[1].turn.release()
+    assert loop.told.acquire(timeout=PATIENCE_S)
+    assert loop.acknowledged == [(1, {1: 1})]
+
+
+def test_what_a_commit_raises_ends_the_loop(loop):
+    committer = loop.committers[0]
+    committer.error = Fenced("taken over")
+    loop.runner.deliver(0, [cut(1)])
+    committer.turn.release()
+    with pytest.raises(Fenced, match="taken over"):
+        loop.ended.result(PATIENCE_S)
+
+
+def test_an_idle_owner_asks_now_and_then_who_owns_its_slots(loop):
+    committer = loop.committers[0]
+    loop.now_us += OWNER_CHECK_US
+    assert committer.entered.acquire(timeout=PATIENCE_S)
+    committer.error = Transient("away")  # ends nothing
+    loop.now_us += OWNER_CHECK_US
+    assert committer.entered.acquire(timeout=PATIENCE_S)
+    loop.eventually(lambda: loop.runner.transients_total == 1)
+    committer.error = Fenced("taken over")
+    loop.now_us += OWNER_CHECK_US
+    with pytest.raises(Fenced, match="taken over"):
+        loop.ended.result(PATIENCE_S)
+    assert committer.checks == 3

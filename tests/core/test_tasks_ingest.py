@@ -1,0 +1,229 @@
+"""The ingest half, told fetches, ends and results by hand: what it says, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+from pipelines import LOBBY, SECOND_US, jpeg, load
+
+from pipeline.batching.batch import JobResult
+from pipeline.lane import LaneCut
+from pipeline.slot.budget import WINDOW_BYTES
+from pipeline.slot.ports import Fetch, LogRecord, TopicPartition
+from pipeline.tasks.ingest import IngestTask
+from pipeline.tasks.messages import Cut, Opened, Produced, Settled
+from pipeline.tasks.results import rfc3339
+
+TOPICS = ("in.mic", "in.cam", "in.chat")
+RED = jpeg((255, 0, 0))
+START = {"mic": 0, "cam": 0, "chat": 0}
+
+
+def raw(topic: str, offset: int, ts_us: int, value: bytes = RED, lane: int = 0, key=b"s"):
+    headers = [("ce_time", rfc3339(ts_us))]
+    return LogRecord(topic, lane, offset, ts_us, key, value, headers)
+
+
+class Told:
+    """An ingest task, and what it was told so far."""
+
+    def __init__(self, changes=None, lanes=(0,), cut: LaneCut | None = None) -> None:
+        spec = load(LOBBY, {"slots": 2, **(changes or {})})
+        self.now_us = 0
+        cuts: dict[int, dict[int, LaneCut]] = {}
+        for lane in lanes:
+            cuts.setdefault(lane % 2, {})[lane] = cut or LaneCut(0, START, dict(START))
+        self.task = IngestTask(spec, cuts)
+        for stage in spec.stages:
+            self.task.set_replicas(stage, [f"{stage}-0"])
+
+    def fetch(self, *records: LogRecord, position: int | None = None) -> None:
+        first = records[0]
+        at = records[-1].offset + 1 if position is None else position
+        self.task.on_fetches([Fetch(first.topic, first.partition, list(records), at)], self.now_us)
+
+    def ends(self, lane: int = 0, **ends: int) -> None:
+        found = {TopicPartition(f"in.{name}", lane): end for name, end in ends.items()}
+        self.task.on_ends(found, self.now_us)
+
+    def pump(self) -> list:
+        self.task.pump(self.now_us)
+        return [m for messages in self.task.take_deliveries().values() for m in messages]
+
+    def encode(self, output="done") -> list:
+        """Runs all batches that are there; what came of it."""
+        while batches := self.task.take_assignments(self.now_us):
+            for batch in batches:
+                results = [JobResult(output) for _ in batch.jobs]
+                self.task.on_batch(batch.number, results, self.now_us)
+        return [m for messages in self.task.take_deliveries().values() for m in messages]
+
+
+def kinds(messages) -> list[str]:
+    return [type(m).__name__ for m in messages]
+
+
+def test_what_happens_in_a_lane_stands_in_its_order_with_a_cut_behind():
+    told = Told()
+    told.fetch(
+        raw("in.cam", 0, 0),
+        raw("in.cam", 1, 10 * SECOND_US),  # its clock closes the first window: mic waits for A
+        raw("in.cam", 2, 0),  # and this is late
+        raw("in.cam", 3, 0, b"no jpeg"),
+    )
+    told.ends(mic=0, cam=4, chat=0)
+    messages = told.pump()
+    assert kinds(messages) == ["Opened", "Produced", "Produced", "Cut"]
+    window, late, unsound, cut = messages
+    assert (window.stream, window.start_us, window.end_us) == ("s", 0, SECOND_US)
+    assert (window.present, window.missing, window.stages) == (
+        ("cam",),
+        ("chat", "mic"),
+        ("colour",),
+    )
+    assert late.record.topic == "out.late"
+    assert unsound.record.topic == "out.dead"
+    assert cut.cut.number == 1
+    assert cut.cut.positions == {"mic": 0, "cam": 4, "chat": 0}
+    assert cut.counts.records == {"cam": 4}
+    assert cut.counts.late == 1
+    assert cut.counts.fates == {
+        ("cam", "fused"): 2,
+        ("cam", "late"): 1,
+        ("cam", "dead_letter"): 1,
+    }
+    assert cut.counts.record_bytes == {"cam": 3 * len(RED) + 7}
+    assert told.pump() == []  # nothing changed: no cut
+    [settled] = told.encode()
+    assert settled == Settled(0, window.window, "colour", "done", None, (), ())
+    assert told.task.dispatcher.windows == 0
+
+
+def test_inputs_that_are_ahead_are_paused_and_the_one_that_is_waited_for_never():
+    told = Told()
+    told.fetch(raw("in.cam", 0, 0))
+    told.pump()
+    cam, mic = TopicPartition("in.cam", 0), TopicPartition("in.mic", 0)
+    assert told.task.take_pauses() == ({cam}, set())
+    assert set(told.task.ends_wanted(0)) == {mic, TopicPartition("in.chat", 0)}
+    assert told.task.take_pauses() == (set(), set())
+    told.ends(mic=0, cam=1, chat=0)
+    assert kinds(told.pump()) == ["Cut"]
+    assert told.task.take_pauses() == (set(), {cam})
+
+
+def test_over_the_budget_no_record_is_applied_before_a_commit():
+    told = Told({"limits.in_flight_bytes": "1B"})
+    told.fetch(*(raw("in.cam", n, n * 10 * SECOND_US) for n in range(4)))
+    told.ends(mic=0, cam=4, chat=0)
+    opened = []
+    for number in (1, 2, 3):
+        messages = told.pump()
+        opened += [m.start_us for m in messages if isinstance(m, Opened)]
+        assert len(opened) == number
+        assert [m.cut.number for m in messages if isinstance(m, Cut)] == [number]
+        assert told.task.in_flight_bytes == {0: len(RED) + WINDOW_BYTES}
+        assert told.pump() == []
+        told.encode()
+        assert told.pump() == []  # encoded is not committed
+        told.task.on_committed(0, {0: number})
+        assert told.task.in_flight_bytes == {0: 0}
+    assert opened == [0, 10 * SECOND_US, 20 * SECOND_US]
+
+
+def test_one_slots_budget_holds_no_other_slot_up():
+    told = Told({"limits.in_flight_bytes": "1B"}, lanes=(0, 1))
+    for lane in (0, 1):
+        told.fetch(*(raw("in.cam", n, n * 10 * SECOND_US, lane=lane) for n in range(3)))
+        told.ends(lane, mic=0, cam=3, chat=0)
+    assert sorted(m.lane for m in told.pump() if isinstance(m, Opened)) == [0, 1]
+    told.task.on_committed(1, {1: 1})
+    assert [m.lane for m in told.pump() if isinstance(m, Opened)] == [1]
+
+
+def test_a_stage_that_takes_too_long_is_settled_by_the_clock():
+    told = Told({"stages.colour.timeout": "2s"})
+    told.fetch(raw("in.cam", 0, 0), raw("in.cam", 1, 10 * SECOND_US))
+    told.ends(mic=0, cam=2, chat=0)
+    told.pump()
+    [batch] = told.task.take_assignments(0)
+    told.now_us = 2 * SECOND_US - 1
+    assert told.pump() == []
+    told.now_us = 2 * SECOND_US
+    [settled] = told.pump()
+    assert (settled.stage, settled.failure) == ("colour", "timeout")
+    assert settled.records == (("in.cam", 0, 0),)
+    told.task.on_batch(batch.number, [JobResult("too late")], told.now_us)
+    assert told.task.take_deliveries() == {}
+
+
+def test_a_picture_that_cannot_be_decoded_is_a_letter_of_its_window_and_counted_with_a_cut():
+    told = Told()
+    told.fetch(raw("in.cam", 0, 0), raw("in.cam", 1, 10 * SECOND_US))
+    told.ends(mic=0, cam=2, chat=0)
+    told.pump()
+    [batch] = told.task.take_assignments(0)
+    bad = JobResult(failure="undecodable", undecodable=[(("in.cam", 0, 0), "jpeg: broken")])
+    told.task.on_batch(batch.number, [bad], 0)
+    settled, cut = told.pump()
+    [letter] = settled.dead_letters
+    assert dict(letter.headers)["motet-error"] == b"jpeg: broken"
+    assert settled.records == (("in.cam", 0, 0),)
+    assert cut.cut.number == 2
+    assert cut.counts.fates == {("cam", "dead_letter"): 1}
+
+
+def test_a_replay_says_nothing_and_the_first_cut_has_the_next_number():
+    cut = LaneCut(7, {"mic": 0, "cam": 2, "chat": 0}, {"mic": 0, "cam": 1, "chat": 0}, floor_us=0)
+    told = Told(cut=cut)
+    assert told.task.replaying
+    assert told.task.assignment() == {
+        TopicPartition("in.mic", 0): 0,
+        TopicPartition("in.cam", 0): 1,
+        TopicPartition("in.chat", 0): 0,
+    }
+    told.fetch(raw("in.cam", 1, 0), raw("in.cam", 2, 10 * SECOND_US))
+    assert not told.task.replaying
+    told.ends(mic=0, cam=3, chat=0)
+    opened, made = told.pump()
+    assert (opened.window, opened.start_us, opened.present) == (1, 0, ("cam",))
+    assert made.cut.number == 8
+    assert made.counts.records == {"cam": 1}  # the replayed one was counted before
+
+
+def test_what_a_lane_waits_for_is_said_in_words():
+    told = Told()
+    assert told.task.waiting() == []
+    told.fetch(raw("in.cam", 0, 0), raw("in.cam", 1, 3 * SECOND_US))
+    told.ends(mic=0, cam=2, chat=0)
+    told.pump()
+    [line] = told.task.waiting()
+    # the floor: 3.000001 s less A = 5.2 s; the window ends at 1 s
+    assert line == "waiting for mic in lane 0: its windows close in 3.2 s"
+
+
+def test_without_an_end_in_sight_nothing_is_finished():
+    told = Told()
+    assert not told.task.finished
+    assert kinds(told.pump()) == []
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_up_to_the_ends_all_is_closed_and_said_once(empty):
+    spec = load(LOBBY, {"slots": 1})
+    ends = {TopicPartition(topic, 0): 0 for topic in TOPICS}
+    records = [] if empty else [raw("in.cam", n, n * SECOND_US) for n in range(3)]
+    ends[TopicPartition("in.cam", 0)] = len(records)
+    task = IngestTask(spec, {0: {0: LaneCut(0, START, dict(START))}}, ends)
+    task.set_replicas("colour", ["colour-0"])
+    task.on_fetches([Fetch("in.cam", 0, [*records, raw("in.cam", 9, 9 * SECOND_US)], 10)], 0)
+    task.pump(0)
+    messages = task.take_deliveries()[0]
+    assert kinds(messages) == ["Opened"] * len(records) + ["Cut"]
+    assert messages[-1].cut.positions["cam"] == len(records)
+    assert task.finished == empty
+    for batch in task.take_assignments(0):
+        task.on_batch(batch.number, [JobResult("x")] * len(batch.jobs), 0)
+    assert not any(isinstance(m, Produced) for m in task.take_deliveries().get(0, []))
+    assert task.finished
+    task.pump(0)
+    assert task.take_deliveries() == {}
