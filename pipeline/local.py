@@ -147,6 +147,9 @@ def run_local(
     control.ready.set()
     try:
         _wait(running, control)
+    except BaseException:
+        control.stop.set()  # a transaction that is tried without end must not outlive the run
+        raise
     finally:
         running.stop()
         encoders.close()

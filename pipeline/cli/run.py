@@ -55,13 +55,14 @@ def run(
 
     given = tuple(sets or ())
     spec = load_spec(file, given if start is None else (*given, f"start={start}"))
+    cluster = None if local else cluster_host(context, file)
     connector = connect_for(spec, wait=wait)
     demand_topics(connector, spec)
     # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
     # that is missing need not wait for
     from pipeline.encoders.checking import check_pipeline
 
-    host = local_host() if local else cluster_host(context, file)
+    host = cluster or local_host()
     check_pipeline(spec)
     summary = run_pipeline(host, spec, connector, until_end=until_end)
     if until_end and summary is not None:

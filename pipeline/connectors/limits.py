@@ -85,7 +85,8 @@ def position_lost(
     return PositionLost(
         f"{partition.topic}-{partition.partition}: offset {position} is not in the log{held}: "
         "retention passed it, or the topic was truncated or recreated; going on would lose "
-        "records without a word. Choose where to go on with: motet reset FILE"
+        "records without a word; run `motet reset FILE` to choose where it goes on, or take a new "
+        "name"
     )
 
 

@@ -75,7 +75,7 @@ def load(partition: TopicPartition, committed: Committed) -> CutMetadata:
         ) from error
     raise PositionLost(
         f"kafka offsets of {where}: commit format {version} is not {FORMAT_VERSION}; "
-        "run the motet version that wrote it, or `motet reset FILE`"
+        "run the motet version that wrote it or `motet reset FILE`, or take a new name"
     )
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pipeline.batching.batch import RecordId
+from pipeline.connectors.limits import batch_bytes
+from pipeline.fusion.linear import Fused
 from pipeline.fusion.rules import Fuser
 from pipeline.slot.ledger import Batch, Entry, Ledger
 from pipeline.slot.ports import OutRecord
@@ -18,8 +21,10 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.letters import LetterBox
 from pipeline.tasks.messages import Counts, Message, Opened, Produced, Settled
 from pipeline.tasks.results import ResultWriter
-from pipeline.tasks.stage_output import StageOutputs
+from pipeline.tasks.stage_output import StageOutputs, VectorRow
 from pipeline.tasks.totals import Totals
+
+AROUND_BYTES = 4096  # key, headers and frame of a result or a stage's output: always less
 
 
 @dataclass(slots=True)
@@ -66,6 +71,7 @@ class FusionTask:
         self._fuser = Fuser(spec.fusion, lengths, spec.folder)
         self._writer = ResultWriter(spec)
         self._stage_outputs = StageOutputs(spec)
+        self._message_bytes = message_bytes
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
@@ -143,23 +149,12 @@ class FusionTask:
     def _settled(self, state: _Slot, message: Settled, ready: list[_Pending]) -> None:
         key = (message.lane, message.window)
         pending = state.pending[key]
-        opened = pending.opened
         if message.failure is None:
             pending.outputs[message.stage] = message.output
         else:
-            pending.failed[message.stage] = message.failure
-            pending.letters.append(
-                self._letters.failed(
-                    message.lane,
-                    opened.stream,
-                    (opened.start_us, opened.end_us),
-                    message.stage,
-                    message.failure,
-                    message.records,
-                )
-            )
+            self._fail(pending, message.stage, message.failure, message.records)
         pending.letters += message.dead_letters
-        if len(pending.outputs) + len(pending.failed) == len(opened.stages):
+        if len(pending.outputs) + len(pending.failed) == len(pending.opened.stages):
             del state.pending[key]
             ready.append(pending)
 
@@ -170,6 +165,56 @@ class FusionTask:
             for window in ready
         ]
         for window, fused in zip(ready, self._fuser.fuse_many(vectors), strict=True):
-            result = self._writer.write(window.opened, window.outputs, window.failed, fused)
-            own = self._stage_outputs.of_window(window.opened, window.outputs)
+            own = self._own(window)
+            result = self._result(window, fused)
             window.ledger.complete(window.entry, [result, *own, *window.letters])
+
+    def _own(self, window: _Pending) -> list[OutRecord | VectorRow]:
+        """Records of the stages' own topics; what its topic would refuse is a failure instead."""
+        fitting = []
+        for stage, record in self._stage_outputs.of_window(window.opened, window.outputs):
+            if isinstance(record, VectorRow) or self._fits(record):
+                fitting.append(record)
+            else:
+                self._too_large(window, stage, record.topic)
+        return fitting
+
+    def _result(self, window: _Pending, fused: Fused) -> OutRecord:
+        """The result, without texts and data that it would be refused with: largest first."""
+        while True:
+            result = self._writer.write(window.opened, window.outputs, window.failed, fused)
+            sizes = {
+                stage: len(str(output))
+                for stage, output in window.outputs.items()
+                if isinstance(output, str | dict)
+            }
+            if not sizes or self._fits(result):
+                return result
+            self._too_large(window, max(sizes, key=sizes.__getitem__), result.topic)
+
+    def _too_large(self, window: _Pending, stage: str, topic: str) -> None:
+        del window.outputs[stage]
+        failure = f"its output is over max.message.bytes of {topic}; raise it, or give less"
+        self._fail(window, stage, failure, ())
+
+    def _fits(self, record: OutRecord) -> bool:
+        limit = self._message_bytes.get(record.topic)
+        if limit is None or len(record.value) + AROUND_BYTES <= limit:
+            return True
+        return batch_bytes(record) <= limit
+
+    def _fail(
+        self, window: _Pending, stage: str, failure: str, records: Sequence[RecordId]
+    ) -> None:
+        opened = window.opened
+        window.failed[stage] = failure
+        window.letters.append(
+            self._letters.failed(
+                opened.lane,
+                opened.stream,
+                (opened.start_us, opened.end_us),
+                stage,
+                failure,
+                records,
+            )
+        )

@@ -92,9 +92,10 @@ class IngestRunner:
             while not self._stop.is_set():
                 try:
                     self.step()
-                except Transient:
+                except Transient as away:
                     # A broker that is away ends nothing: positions stand, and it is asked again.
                     self.transients_total += 1
+                    self.waiting = [f"waiting for the broker ({away})"]
                     self._stop.wait(AWAY_S)
         finally:
             self._source.close()

@@ -50,9 +50,12 @@ class StageOutputs:
         self._topics = {name: stage.out for name, stage in spec.stages.items() if stage.out}
         self._source = f"motet/{spec.name}".encode()
 
-    def of_window(self, window: Opened, outputs: dict[str, Any]) -> list[OutRecord | VectorRow]:
+    def of_window(
+        self, window: Opened, outputs: dict[str, Any]
+    ) -> list[tuple[str, OutRecord | VectorRow]]:
+        """By stage, what it gives; a vector is still to be packed with others."""
         return [
-            self._record(name, topic, window, outputs[name])
+            (name, self._record(name, topic, window, outputs[name]))
             for name, topic in self._topics.items()
             if name in outputs
         ]

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.broker import server
+from pipeline.clock import wall_us
 from pipeline.connectors.environment import CONSUMER_ENV
 from pipeline.connectors.kafka import KafkaConnector
 from pipeline.slot.ports import OutRecord, TopicPartition
@@ -49,7 +50,7 @@ def publish(connector: KafkaConnector, records: int) -> None:
     """``records`` in time order, a second of each stream after the other."""
     rng = np.random.default_rng(0)
     sounds = [rng.integers(-9000, 9000, RATE).astype(">i2").tobytes() for _ in range(64)]
-    begin_us = int(time.time()) * 1_000_000 - (records // STREAMS + 10) * 1_000_000
+    begin_us = wall_us() // 1_000_000 * 1_000_000 - (records // STREAMS + 10) * 1_000_000
     publisher = connector.publisher()
     for number in range(records):
         second, stream = divmod(number, STREAMS)

@@ -57,14 +57,12 @@ def test_a_live_run_is_in_time_and_stopped_cleanly_and_the_next_one_goes_on(
 
     sender = Sender(step, STEP_US)
     sender.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = user.count(prefix)
-        run = start("run", file, "--local")
-        await_that("results", lambda before=before: user.count(prefix) > before + 20)
-        run.signal(number)
-        assert (run.wait(), run.out) == (0, "")
-        assert run.err.splitlines()[-1].startswith("motet: stopped; ")
-    # The third is the command itself. It ends only after the stream does.
+    run = start("run", file, "--local")
+    await_that("results", lambda: user.count(prefix) > 20)
+    run.signal(signal.SIGINT)
+    assert (run.wait(), run.out) == (0, "")
+    assert run.err.splitlines()[-1].startswith("motet: stopped; ")
+    # The next is the command itself. It goes on until the stream has ended.
     with subprocess.Popen(
         [*MOTET, "run", file, "--local"],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -163,7 +161,7 @@ def test_kill_9_at_any_time_and_other_slots_give_the_results_of_a_calm_run(
     assert len(late) == 9
     assert len(dead) == 9
     rng = random.Random(1)
-    for slots in (2, 4, 1, 3):
+    for slots in (2, 4, 1):
         before = user.count(prefix)
         run = start("run", file, "--local", "--set", f"slots={slots}")
         least = before + rng.randrange(1, 40)

@@ -207,10 +207,14 @@ def test_one_that_was_taken_over_stops_and_never_fences_back(broker, script, poi
         away()
 
     script.at(point, takeover)
+    script.passed.clear()
     with pytest.raises(Fenced) as caught:
         first.committer.commit(cuts_at(1), outs("of the first"))
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)
+    if claims:  # the log says so: nobody is asked to open the id again
+        assert "is owned by run run-2" in str(caught.value)
+        assert "open" not in script.passed
     [number] = stood
     assert number == (1 if point == "commit-reply" else 0)
     if not claims:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pipelines import LOBBY, SECOND_US, load
 
+from pipeline.connectors.limits import batch_bytes
 from pipeline.errors import Fenced, Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import OutRecord
@@ -132,6 +133,44 @@ def test_counts_are_added_where_their_cut_is_committed(task):
     assert task.totals.record_bytes == {"cam": 108}
     assert task.totals.fates == {("cam", "fused"): 12}
     assert (task.totals.windows, task.totals.dead_letter, task.totals.late) == (1, 1, 3)
+
+
+def test_an_output_that_its_topic_would_refuse_has_failed_and_stops_nothing():
+    changes = {
+        "stages.echo": {"encoder": "user:Text", "of": "chat", "out": "out.echo"},
+        "stages.data": {"encoder": "user:Data", "of": "chat", "out": "out.data"},
+        "stages.more": {"encoder": "user:Text", "of": "echo", "out": "out.more"},
+    }
+    limits = {"out.results": 12_000, "out.echo": 9_000, "out.data": 12_000, "out.dead": 2_000}
+    task = FusionTask(load(LOBBY, changes), LENGTHS, [0], limits)
+    stages = ("colour", "echo", "data", "more")
+    task.on_messages(
+        0,
+        [
+            opened(1, *stages),
+            gave(1, "colour"),
+            gave(1, "echo", "e" * 10_000),  # too large for its own topic
+            gave(1, "data", {"d": "x" * 7_000}),  # and these two for the result together
+            gave(1, "more", "m" * 6_000),
+            opened(2, "echo"),
+            gave(2, "echo", "e" * 8_000),
+            cut(1),
+        ],
+    )
+    batch = task.due(SECOND_US)[0]
+    first, second = values(batch)
+    why = "its output is over max.message.bytes of {}; raise it, or give less"
+    assert first["failed"] == {"data": why.format("out.results"), "echo": why.format("out.echo")}
+    assert first["text"] == {"more": "m" * 6_000}
+    assert first["data"] == {}
+    assert list(first["weights"]) == ["colour"]
+    assert second["failed"] == {}
+    assert second["text"] == {"echo": "e" * 8_000}
+    assert all(batch_bytes(r) <= limits.get(r.topic, 99_999) for r in batch.records)
+    letters = [json.loads(r.value) for r in batch.records if r.topic == "out.dead"]
+    assert sorted(v["stage"] for v in letters) == ["data", "echo"]
+    own = [r.topic for r in batch.records if r.topic not in ("out.results", "out.dead")]
+    assert own == ["out.data", "out.more", "out.echo"]
 
 
 # -- its loop -------------------------------------------------------------------------------

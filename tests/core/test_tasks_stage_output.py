@@ -51,7 +51,8 @@ def outputs():
     ],
 )  # fmt: skip
 def test_text_data_and_audio_are_a_record_a_window(outputs, stage, output, content_type, value):
-    [record] = outputs.of_window(opened(), {stage: output})
+    [(name, record)] = outputs.of_window(opened(), {stage: output})
+    assert name == stage
     assert (record.topic, record.partition, record.key) == (f"out.{stage}", 1, "s-é".encode())
     assert record.value == value
     assert list(record.headers) == [
@@ -68,7 +69,7 @@ def test_text_data_and_audio_are_a_record_a_window(outputs, stage, output, conte
 
 def test_an_image_is_a_png_of_the_same_pixels(outputs):
     image = np.random.default_rng(1).integers(0, 255, (3, 5, 3), np.uint8)
-    [record] = outputs.of_window(opened(), {"image": image})
+    [(_, record)] = outputs.of_window(opened(), {"image": image})
     assert dict(record.headers)["content-type"] == b"image/png"
     assert record.value[:8] == b"\x89PNG\r\n\x1a\n"
     with Image.open(io.BytesIO(record.value)) as found:
@@ -77,7 +78,7 @@ def test_an_image_is_a_png_of_the_same_pixels(outputs):
 
 def test_only_stages_with_a_topic_that_gave_something(outputs):
     given = {"words": np.zeros(2, np.float32), "quiet": np.zeros(2, np.float32), "data": {}}
-    assert [record.topic for record in outputs.of_window(opened(), given)] == ["out.data"]
+    assert [record.topic for _, record in outputs.of_window(opened(), given)] == ["out.data"]
 
 
 def table_of(record) -> dict[str, list]:
@@ -96,10 +97,10 @@ def test_vectors_are_gathered_by_topic_and_partition_in_the_order_of_the_lane(ou
     rows = [
         row
         for window, vector in zip(windows, vectors, strict=True)
-        for row in outputs.of_window(window, {"vector": vector})
+        for _, row in outputs.of_window(window, {"vector": vector})
     ]
     assert all(isinstance(row, VectorRow) for row in rows)
-    [text] = outputs.of_window(windows[0], {"text": "between"})
+    [(_, text)] = outputs.of_window(windows[0], {"text": "between"})
     packed = outputs.packed([rows[0], text, *rows[1:]])
     assert packed[0] == text
     assert [(r.topic, r.partition, r.key) for r in packed[1:]] == [
@@ -141,5 +142,5 @@ def test_one_vector_over_the_limit_is_a_record_of_its_own(outputs):
 
 def test_data_reads_back_as_it_was_given(outputs):
     given = {"faces": [{"x": 0.1, "name": "é"}], "none": None, "yes": True}
-    [record] = outputs.of_window(opened(), {"data": given})
+    [(_, record)] = outputs.of_window(opened(), {"data": given})
     assert json.loads(record.value) == given

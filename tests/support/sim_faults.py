@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sim_host import Host
 
 _COMMIT = ("begin", "produce", "flush", "send_offsets", "commit")
 _CLAIM = ("begin", "send_offsets", "commit")
@@ -96,6 +99,6 @@ class Faults:
 class Crash(BaseException):
     """The process of a host ends here. No error of the pipeline: nothing may catch it."""
 
-    def __init__(self, host: object) -> None:
+    def __init__(self, host: Host) -> None:
         super().__init__()
         self.host = host

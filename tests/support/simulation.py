@@ -126,6 +126,7 @@ class Simulation:
         self._steps.end_transaction()
         if self.rng.random() < 0.3 and len(self.living()) < HOSTS_MAX:
             self.new_run()
+        self._ending.check_zombies()
         self._ending.settle()
         self._ending.check()
         return Outcome(self._hash.hexdigest(), self.sometimes)
@@ -206,7 +207,6 @@ class Simulation:
         try:
             step()
         except Crash as crash:
-            assert isinstance(crash.host, Host)
             self._end(crash.host)
         except Fenced:
             lost = host.superseded or host.run_id in self._lost_runs
@@ -279,6 +279,10 @@ class Simulation:
                 other.superseded = True
                 self._lost_runs |= {other.run_id} - {host.run_id}
         before.append(host)
+
+    def holds(self, host: Host, slot: int) -> bool:
+        """Whether nobody has opened the slot's id after this host."""
+        return self._openers[host.owners[slot].identity.transactional_id][-1] is host
 
     def _befall(self, host: Host, kind: Kind) -> None:
         if kind.what == "transient" and kind.at.step == "poll-reply":
