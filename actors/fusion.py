@@ -34,15 +34,17 @@ class FusionActor:
         slots: Sequence[int],
         run_id: str,
         lengths: Mapping[str, int],
+        again: bool,
     ) -> None:
+        """``again``: in place of one of the same run that has ended."""
         self._spec = spec
         self._stop = threading.Event()
         self._retry = Retry(self._stop)
         self._owners = {
-            slot: SlotOwner(layout.identity(spec, slot, run_id), connector, self._retry)
+            slot: SlotOwner(layout.identity(spec, slot, run_id), connector, self._retry, again)
             for slot in slots
         }
-        self._task = FusionTask(spec, lengths, slots)
+        self._task = FusionTask(spec, lengths, slots, layout.message_bytes)
         self._watched = Watched("fusion")
         self._runner: FusionRunner | None = None
 

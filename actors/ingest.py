@@ -43,6 +43,7 @@ class IngestActor:
         cuts: Mapping[int, Mapping[int, LaneCut]],
         epochs: Mapping[int, int],
         ends: Mapping[TopicPartition, int] | None,
+        message_bytes: Mapping[str, int],
         fusion: Any,
         encoders: Mapping[str, dict[str, Any]],
     ) -> None:
@@ -50,7 +51,7 @@ class IngestActor:
         self._epochs = dict(epochs)
         self._fusion = fusion
         self._runner = IngestRunner(
-            IngestTask(self._spec, cuts, ends),
+            IngestTask(self._spec, cuts, ends, message_bytes),
             self._connector.source(),
             self._encode,
             self._deliver,

@@ -41,6 +41,7 @@ class OwnerPair:
         self.slots = list(slots)
         self._spec = spec
         self._connector = connector
+        self._layout = layout
         self._num_cpus = num_cpus
         self._fusion_args = (spec, connector, layout, list(slots), run_id, dict(lengths))
         self.fusion: Any = None
@@ -54,9 +55,12 @@ class OwnerPair:
         self._before = Totals()  # committed under earlier actors
         self._now = Totals()
 
-    def spawn(self) -> None:
-        """Starts the processes of both halves and returns at once."""
-        self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args)
+    def spawn(self, again: bool = False) -> None:
+        """Starts the processes of both halves and returns at once.
+
+        ``again``: in place of ones that ended; they take nothing back from a run that took over.
+        """
+        self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args, again)
         self.ingest = ingest_actor(self._num_cpus).remote(self._spec, self._connector)
 
     def fence(self) -> None:
@@ -76,7 +80,11 @@ class OwnerPair:
         """Starts both loops from what was recovered."""
         ray.get(self.fusion.start.remote(self.ingest))
         handles = {stage: dict(replicas) for stage, replicas in encoders.items()}
-        ray.get(self.ingest.begin.remote(self._cuts, self._epochs, ends, self.fusion, handles))
+        ray.get(
+            self.ingest.begin.remote(
+                self._cuts, self._epochs, ends, self._layout.message_bytes, self.fusion, handles
+            )
+        )
         self.watches = {watch(self.fusion): "fusion", watch(self.ingest): "ingest"}
 
     def set_encoders(self, stage: str, replicas: Mapping[str, Any]) -> None:

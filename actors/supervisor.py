@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ray
@@ -19,6 +20,7 @@ from pipeline.errors import MotetError
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.host import RunControl
+from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
 from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
@@ -79,15 +81,21 @@ class Supervisor:
         for owner in self._owners:
             owner.spawn()
         self._report_devices()
-        control_port = self._connector.control()
-        try:
-            fence_ids(self._spec, self._connector, stale_ids(self._spec, layout, control_port))
-        finally:
-            control_port.close()
+        # The first owner has slot 0: stale_ids says why the order is this one.
         for owner in self._owners:
             owner.fence()
+        self._fence_stale(layout)
         for owner in self._owners:
             owner.recover()
+
+    def _fence_stale(self, layout: Layout) -> None:
+        retry = Retry(self._steering.stop)
+        log = self._connector.control()
+        try:
+            stale = retry.call(partial(stale_ids, self._spec, layout, log))
+            retry.call(partial(fence_ids, self._spec, self._connector, stale))
+        finally:
+            log.close()
 
     def begin(self, ends: Mapping[TopicPartition, int] | None) -> None:
         """Lets the owners run; ``ends``: up to there (``--until-end``)."""
@@ -225,7 +233,7 @@ class Supervisor:
             self._count(role, f"slots {owner.slots}", cause)
             owner.kill()
             try:
-                owner.spawn()
+                owner.spawn(again=True)
                 owner.fence()
                 owner.recover()
                 owner.begin(self._ends, self._encoders)

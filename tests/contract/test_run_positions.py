@@ -79,7 +79,7 @@ def test_a_log_that_open_windows_need_and_that_is_gone_is_said(
     file = make_file(prefix)
     send(user, prefix, range(3))
     live = start("run", file, "--local")
-    await_that("results", lambda: len(user.read(f"{prefix}.results")) >= 2 * len(STREAMS))
+    await_that("results", lambda: len(user.results(prefix, settled=False)) >= 2 * len(STREAMS))
     live.signal(signal.SIGTERM)  # the last windows stay open
     assert live.wait() == 0, live.err
     user.truncate(f"{prefix}.audio")
@@ -99,6 +99,10 @@ def test_a_pipeline_that_never_ran_begins_where_it_is_told(user, motet, prefix, 
     await_that("a later timestamp", lambda: wall_us() > (newest + 1) * 1000)
     send(user, prefix, range(3, 7))
     assert windows(motet("run", latest, *LOCAL, "--start", "latest")) == 0
+    claims = user.committed(f"{prefix}-b")
+    assert {at: claim.offset for at, claim in claims.items()} == {
+        **user.ends(f"{prefix}.audio"), **user.ends(f"{prefix}.text"),
+    }  # fmt: skip
     assert windows(motet("run", later, *LOCAL, "--start", time)) == 4 * len(STREAMS)
     send(user, prefix, range(7, 9))
     for file in (latest, later):  # and goes on from there, whatever it is told now

@@ -81,7 +81,11 @@ class Model:
 GRAPHS = (
     (stage("a"),),
     (stage("a", batch_max=1), stage("b", batch_max=3)),
-    (stage("a"), stage("b", "a", batch_max=2), stage("c", "b", timeout_us=3 * SECOND_US)),
+    (
+        stage("a", timeout_us=3 * SECOND_US),
+        stage("b", "a", batch_max=2),  # may have failed before what it waits for is done
+        stage("c", "b", timeout_us=3 * SECOND_US),
+    ),
     (
         stage("a", batch_max=2),
         stage("b", timeout_us=SECOND_US // 2),

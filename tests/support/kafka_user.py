@@ -94,8 +94,14 @@ class KafkaUser:
         ends: dict[TopicPartition, int] = self._consumer.end_offsets(partitions)
         return ends
 
-    def read(self, topic: str) -> list[ConsumerRecord]:
-        """All committed records, each partition in log order."""
+    def read(self, topic: str, settled: bool = True) -> list[ConsumerRecord]:
+        """All committed records, each partition in log order.
+
+        ``settled``: once nothing is pending. A broker answers a commit before readers see it in
+        every partition, some milliseconds later; an abandoned transaction hangs for 15 s.
+        """
+        if settled:
+            await_that(f"{topic} without transactions", lambda: not self._pending(topic), 10)
         ends = self.ends(topic)
         self._consumer.assign(list(ends))
         self._consumer.seek_to_beginning(*ends)
@@ -105,10 +111,10 @@ class KafkaUser:
                 found += records
         return found
 
-    def results(self, name: str) -> list[str]:
+    def results(self, name: str, settled: bool = True) -> list[str]:
         """Committed results, in an order of their own: partition and value but for the model."""
         found = []
-        for record in self.read(f"{name}.results"):
+        for record in self.read(f"{name}.results", settled):
             value = json.loads(record.value)
             del value["model"]
             found.append(f"{record.partition} {json.dumps(value)}")
@@ -121,7 +127,7 @@ class KafkaUser:
         """Offsets that committed results of a pipeline take, markers among them."""
         return sum(self.ends(f"{name}.results").values())
 
-    def open_transactions(self, topic: str) -> bool:
+    def _pending(self, topic: str) -> bool:
         """Whether there is something that readers of committed records still wait for."""
         partitions = list(self.ends(topic))
         return bool(

@@ -50,9 +50,8 @@ EVERY = (
     ),
     *(Kind("stall", at) for at in RUN),
 )
-"""Each of these is planned for several of any hundred seeds in a row."""
-
-PLANNED = 6  # of them in a life
+PLANNED = 7  # of these in a life, so that each comes in several of any hundred seeds in a row
+_ROTATION = EVERY + tuple(kind for kind in EVERY if kind.at in RESOLVE)  # they are met less often
 
 
 @dataclass
@@ -73,8 +72,9 @@ class Faults:
     def __post_init__(self) -> None:
         self._rate = self.rng.choice((0.005, 0.02, 0.05))
         for turn in range(PLANNED):
-            kind = EVERY[(self.seed * PLANNED + turn) % len(EVERY)]
-            self.plan.append(_Plan(kind, self.rng.randint(0, 1 if kind.at in START else 4)))
+            kind = _ROTATION[(self.seed * PLANNED + turn) % len(_ROTATION)]
+            most = 4 if kind.at in RUN else 1 if kind.at in START else 0
+            self.plan.append(_Plan(kind, self.rng.randint(0, most)))
             if kind.at in RESOLVE:  # nothing is to be resolved where nothing has failed
                 step = self.rng.choice(("produce", "send_offsets-reply", "commit", "commit-reply"))
                 self.plan.append(_Plan(Kind("transient", Point("run", step)), 0))
