@@ -149,7 +149,12 @@ class Merge:
         return None
 
 
+_AT_ONCE = -(1 << 62)
+
+
 def _key(record: LaneRecord, gating: bool) -> int:
     if record.stream is None:
-        return record.append_us
+        # It moves no clock and belongs to no time: it must not hold its input back. By its
+        # append time it would, in a backfill, let the other inputs run ahead to their end.
+        return _AT_ONCE
     return min(record.end_us if gating else record.ts_us, record.append_us)

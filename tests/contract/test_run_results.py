@@ -388,7 +388,6 @@ def test_too_many_dead_letters_stop_it_before_any_of_them_is_committed(
     assert [*json.loads(raised.out).values()][:4] == [60, 30, 0, 30]
 
 
-@pytest.mark.xfail(reason="an unsound record holds its input back up to its Kafka timestamp")
 def test_a_poison_record_makes_no_other_record_late(user, motet, prefix, make_file):
     """In a backfill: what is published at once lies far behind Kafka's timestamps."""
     file = make_file(prefix)

@@ -361,9 +361,9 @@ MUTANTS = [
         d_fetches,
     ),
     mutant(
-        "unsound records come first",
-        "    if record.stream is None:\n        return record.append_us\n",
-        "    if record.stream is None:\n        return -(1 << 62)\n",
+        "unsound records go by their append time",
+        "        return _AT_ONCE\n",
+        "        return record.append_us\n",
         d_fetches,
     ),
 ]

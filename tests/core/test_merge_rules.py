@@ -62,12 +62,12 @@ def test_a_record_counts_as_no_newer_than_its_kafka_timestamp():
     assert order(one) == [("mic", 0), ("camera", 0)]
 
 
-def test_an_unsound_record_goes_by_its_kafka_timestamp():
+def test_an_unsound_record_holds_its_input_back_by_nothing():
     one = filled(
         record("mic", 0, 0, 0, append=30, stream=None), record("camera", 0, 0, 20),
         inputs=(MIC, CAMERA),
     )  # fmt: skip
-    assert order(one) == [("camera", 0), ("mic", 0)]
+    assert order(one) == [("mic", 0), ("camera", 0)]
 
 
 def test_of_equal_records_those_that_do_not_gate_come_first_and_then_the_name_decides():

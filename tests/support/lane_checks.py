@@ -362,7 +362,8 @@ def merge_order(logs: Logs) -> list[Rec]:
     def key(record: Rec) -> tuple[int, bool, str]:
         event_us = record.end_us if gating[record.input] else record.ts_us
         stamp_us = record.append_us
-        key_us = stamp_us if record.stream is None else min(event_us, stamp_us)
+        # An unsound record has no time: it holds its input back by nothing.
+        key_us = -(1 << 62) if record.stream is None else min(event_us, stamp_us)
         return key_us, gating[record.input], record.input
 
     order = []

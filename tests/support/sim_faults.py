@@ -50,7 +50,7 @@ EVERY = (
     ),
     *(Kind("stall", at) for at in RUN),
 )
-PLANNED = 7  # of these in a life, so that each comes in several of any hundred seeds in a row
+PLANNED = 8  # of these in a life, so that each comes in several of any hundred seeds in a row
 _ROTATION = EVERY + tuple(kind for kind in EVERY if kind.at in RESOLVE)  # they are met less often
 
 

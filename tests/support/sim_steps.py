@@ -151,7 +151,7 @@ class Steps:
             suspected = self._sim.world.rough and replicas.suspected()
             steps += [
                 Step(6, "encode", replicas.encode),
-                Step(4 if suspected else 0.4, "lose", replicas.lose),
+                Step(8 if suspected else 0.4, "lose", replicas.lose),
                 Step(1, "overdue", replicas.end_overdue),
             ]
         if replicas.results:
