@@ -48,6 +48,7 @@ class DeadLetterRate:
             raise TooManyDeadLetters(
                 f"inputs.{self._input}: {self._letters} of {self._records} records of the last "
                 f"minute were dead-lettered, at or above limits.dead_letter_rate = "
-                f"{round(100 * self._limit, 4):g}%; look at them (`motet dlq list FILE`), mend the "
-                "sender or the input's type, or raise the limit"
+                f"{round(100 * self._limit, 4):g}%; mend the "
+                "sender or the input's type, or raise the limit to see them on the "
+                "dead-letter topic"
             )

@@ -65,7 +65,7 @@ def test_the_error_names_the_input_the_rate_the_limit_and_the_remedy():
     said = str(caught.value)
     assert "inputs.camera: 40 of 100 records" in said
     assert "limits.dead_letter_rate = 2.5%" in said
-    assert "motet dlq list FILE" in said
+    assert "raise the limit" in said
     assert "\n" not in said
     assert caught.value.exit_code == 1
 
