@@ -32,12 +32,14 @@ class EncoderActor:
         import torch
 
         from pipeline.tasks.encode import encode_task
+        from pipeline.tasks.host import settle_heap
 
         self._ids = _assigned_gpus(stage, num_gpus)
         on_gpu = bool(self._ids) and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
         self._task = encode_task(spec, stage, self._device, lengths)
+        settle_heap()
 
     def encode(self, batch: PackedBatch) -> tuple[Rows, dict[int, JobResult]]:
         return pack_results(self._task.run(unpack(batch)))

@@ -15,6 +15,7 @@ from pipeline.slot.ports import Connector
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
+from pipeline.tasks.host import settle_heap
 from pipeline.tasks.messages import Message
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, SlotOwner, fence_all, recover_all
@@ -47,6 +48,7 @@ class FusionActor:
         self._task = FusionTask(spec, lengths, slots, layout.message_bytes)
         self._watched = Watched("fusion")
         self._runner: FusionRunner | None = None
+        settle_heap()
 
     def fence(self) -> dict[int, int] | Ending:
         """The epochs of its slots, once every older owner of them is fenced."""

@@ -17,6 +17,7 @@ from pipeline.clock import monotonic_us
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.host import settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.messages import Message
@@ -37,6 +38,7 @@ class IngestActor:
         self._encoders: dict[str, Any] = {}  # replica -> handle
         self._stages: dict[str, list[str]] = {}
         self._replicas_lock = threading.Lock()  # told by the supervisor, and by a batch's death
+        settle_heap()
 
     def begin(
         self,
@@ -72,6 +74,10 @@ class IngestActor:
 
     def drain(self) -> None:
         self._runner.drain()
+
+    def wait_drained(self) -> None:
+        """Returns once nothing is in flight any more; a thread of the actor waits meanwhile."""
+        self._runner.drained.wait()
 
     def status(self) -> IngestStatus:
         runner = self._runner

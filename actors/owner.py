@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
-from actors.remote import control, fusion_actor, ingest_actor, watch
+from actors.remote import control, drained, fusion_actor, ingest_actor, watch
 from actors.watch import Ending, FusionStatus, IngestStatus
 from pipeline.errors import Fenced, MotetError, PositionLost
 from pipeline.lane import LaneCut
@@ -47,6 +47,7 @@ class OwnerPair:
         self.fusion: Any = None
         self.ingest: Any = None
         self.watches: dict[Any, str] = {}  # reference -> role
+        self.drained: Any = None  # reference, while it is not
         self.waiting: list[str] = []
         self.warnings: list[str] = []
         self.overdue: list[str] = []
@@ -86,6 +87,7 @@ class OwnerPair:
             )
         )
         self.watches = {watch(self.fusion): "fusion", watch(self.ingest): "ingest"}
+        self.drained = drained(self.ingest)
 
     def set_encoders(self, stage: str, replicas: Mapping[str, Any]) -> None:
         self.ingest.set_encoders.remote(stage, dict(replicas))
@@ -97,6 +99,7 @@ class OwnerPair:
         self._before.add(self._now)
         self._now = Totals()
         self.watches = {}
+        self.drained = None
 
     def drain(self) -> None:
         control(self.ingest.drain).remote()

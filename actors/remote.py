@@ -16,12 +16,12 @@ from actors.ingest import IngestActor
 from pipeline.connectors.environment import CONSUMER_ENV
 
 THREADS_ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-WATCH = "watch"  # calls that wait for an actor's end
+WATCH = "watch"  # calls that wait: for an actor's end, or until it is drained
 CONTROL = "control"  # calls that must be answered while it works
 
 
 def _actor(cls: type, num_cpus: float, **options: Any) -> Any:
-    remote = ray.remote(concurrency_groups={WATCH: 1, CONTROL: 2})(cls)
+    remote = ray.remote(concurrency_groups={WATCH: 2, CONTROL: 2})(cls)
     return remote.options(
         num_cpus=num_cpus,
         max_restarts=0,
@@ -52,3 +52,8 @@ def control(method: Any) -> Any:
 def watch(handle: Any) -> Any:
     """The reference that becomes ready, or fails, when the actor has ended."""
     return handle.watch.options(concurrency_group=WATCH).remote()
+
+
+def drained(ingest: Any) -> Any:
+    """The reference that becomes ready when an ingest actor is drained, or has ended."""
+    return ingest.wait_drained.options(concurrency_group=WATCH).remote()

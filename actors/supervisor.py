@@ -26,6 +26,7 @@ from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
 
 TICK_S = 0.1
+LAST_TICK_S = 0.01  # once an owner is drained: what is left is its last transaction
 STATUS_EVERY_S = 0.5
 DRAIN_S_MAX = 15.0
 ENCODER_START_S_MAX = 120.0
@@ -150,7 +151,8 @@ class Supervisor:
         draining_until: float | None = None
         status_at = time.monotonic()
         while True:
-            self._look()
+            tick_s = TICK_S if all(owner.drained for owner in self._owners) else LAST_TICK_S
+            self._look(tick_s)
             now = time.monotonic()
             if self._steering.stop.is_set() and draining_until is None:
                 draining_until = now + DRAIN_S_MAX
@@ -158,7 +160,7 @@ class Supervisor:
                     owner.drain()
             ending = self._steering.until_end or draining_until is not None
             if now >= status_at:
-                status_at = now + (TICK_S if ending else STATUS_EVERY_S)
+                status_at = now + (tick_s if ending else STATUS_EVERY_S)
                 done = self._status()
                 if ending and done:
                     break
@@ -178,16 +180,19 @@ class Supervisor:
             for handle in replicas.values():
                 ray.kill(handle)
 
-    def _look(self) -> None:
+    def _look(self, tick_s: float) -> None:
         """Sees at once what has ended, and starts it anew."""
         refs = [*self._encoder_watches, *(ref for owner in self._owners for ref in owner.watches)]
-        ready, _ = ray.wait(refs, num_returns=1, timeout=TICK_S)
+        refs += [owner.drained for owner in self._owners if owner.drained]
+        ready, _ = ray.wait(refs, num_returns=1, timeout=tick_s)
         for ref in ready:
             if ref in self._encoder_watches:
                 self._restart_encoder(ref)
                 continue
             for owner in self._owners:
-                if ref in owner.watches:
+                if ref == owner.drained:
+                    owner.drained = None
+                elif ref in owner.watches:
                     self._ended(owner, ref)
                     break
 

@@ -25,7 +25,7 @@ from pipeline.spec.user_class import one_line
 from pipeline.tasks.encode import encode_task
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
-from pipeline.tasks.host import RunControl
+from pipeline.tasks.host import RunControl, settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.retry import Retry
@@ -141,12 +141,14 @@ def run_local(
     ends = log.stable_ends(layout.partitions(spec)) if control.until_end else None
     owners, cuts = take_slots(spec, connector, layout, Retry(control.stop))
     encoders = EncoderThreads(spec, lengths)
+    settle_heap()
     began_us = monotonic_us()
     running = _wire(spec, connector, layout, owners, cuts, lengths, encoders, ends)
     running.start()
     control.ready.set()
     try:
         _wait(running, control)
+        seconds = (monotonic_us() - began_us) / 1e6
     except BaseException:
         control.stop.set()  # a transaction that is tried without end must not outlive the run
         raise
@@ -156,7 +158,7 @@ def run_local(
         for owner in owners.values():
             owner.close()
         log.close()
-    return running.fusion.state.totals, (monotonic_us() - began_us) / 1e6
+    return running.fusion.state.totals, seconds
 
 
 def take_slots(

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.features.mel import MelConfig, dct_matrix, hann_window, mel_bank
+from pipeline.features.one_call import one_call
 
 Samples = NDArray[np.float32]
 
@@ -72,24 +73,43 @@ class _Layout:
 
 def _mel_db(layout: _Layout, config: MelConfig, device: torch.device, tile: int) -> torch.Tensor:
     """dB of every frame of the layout, float32, shape (total, n_mels)."""
-    window, bank = hann_window(config.n_fft, device), mel_bank(config, device)
-    signal = torch.from_numpy(layout.signal).to(device)
-    reach = (tile - 1) * config.hop_length + config.n_fft  # samples under a tile
     out = torch.empty((layout.total, config.n_mels), dtype=torch.float32, device=device)
-    for first in range(0, layout.total, tile):
-        start = first * config.hop_length
-        piece = signal[start : start + reach].double().unfold(0, config.n_fft, config.hop_length)
+    signal = torch.from_numpy(layout.signal).to(device)
+    window, bank = hann_window(config.n_fft, device), mel_bank(config, device)
+    ranges = [[block.bands.start, block.bands.stop, block.bins.start, block.bins.stop]
+              for block in bank]  # fmt: skip
+    _tiles_db(signal, window, ranges, [b.matrix for b in bank], config.hop_length, tile, AMIN, out)
+    return out
+
+
+@one_call
+def _tiles_db(
+    signal: torch.Tensor,
+    window: torch.Tensor,
+    ranges: list[list[int]],
+    matrices: list[torch.Tensor],
+    hop: int,
+    tile: int,
+    amin: float,
+    out: torch.Tensor,
+) -> None:
+    """Fills ``out`` tile by tile; block i of the bank makes the bands ``[r[0], r[1])`` of the
+    bins ``[r[2], r[3])``, with r = ``ranges[i]``.
+    """
+    reach = (tile - 1) * hop + window.size(0)  # samples under a tile
+    for first in range(0, out.size(0), tile):
+        start = first * hop
+        piece = signal[start : start + reach].double().unfold(0, window.size(0), hop)
         # librosa rounds its spectrum to complex64 as well, before the power
         spectrum = torch.view_as_real(torch.fft.rfft(piece * window).to(torch.complex64))
         spectrum.mul_(spectrum)
-        power = (spectrum[..., 0] + spectrum[..., 1]).to(bank[0].matrix.dtype)
+        power = (spectrum.select(-1, 0) + spectrum.select(-1, 1)).to(matrices[0].dtype)
         rows = out[first : first + tile]
-        for bands, bins, matrix in bank:
-            rows[:, bands] = torch.mm(power[:, bins], matrix)
+        for r, matrix in zip(ranges, matrices):  # noqa: B905 (TorchScript has no strict)
+            rows[:, r[0] : r[1]] = torch.mm(power[:, r[2] : r[3]], matrix)
         # the logarithm is taken tile by tile too: its vector and scalar kernels differ in the last
         # bit, and a tile's size leaves no scalar tail
-        rows.clamp_(min=AMIN).log10_().mul_(10.0)
-    return out
+        rows.clamp_(min=amin).log10_().mul_(10.0)
 
 
 def log_mel(

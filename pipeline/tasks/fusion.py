@@ -46,6 +46,12 @@ class _Slot:
     counts: dict[tuple[int, int], Counts] = field(default_factory=dict)  # by lane and cut number
     committing: Batch | None = None
     last_commit_us: int = 0
+    ended: bool = False  # a lane's last cut is there
+
+    def due_us(self, interval_us: int) -> int:
+        """When the next transaction may begin: what is the last of a lane need not wait."""
+        ending = self.ended and not self.pending
+        return 0 if ending else self.last_commit_us + interval_us
 
 
 class FusionTask:
@@ -94,6 +100,7 @@ class FusionTask:
             else:
                 state.ledger.cut(message.lane, message.cut)
                 state.counts[message.lane, message.cut.number] = message.counts
+                state.ended |= message.last
         if ready:
             self._fuse(ready)
 
@@ -103,7 +110,7 @@ class FusionTask:
         for slot, state in self._slots.items():
             if state.committing is not None:
                 continue
-            if now_us - state.last_commit_us < self._spec.commit_interval_us:
+            if now_us < state.due_us(self._spec.commit_interval_us):
                 continue
             batch = state.ledger.take()
             if batch is not None:
@@ -116,7 +123,7 @@ class FusionTask:
     def next_due_us(self) -> int | None:
         """When ``due`` may have something; None where nothing is waiting."""
         times = [
-            state.last_commit_us + self._spec.commit_interval_us
+            state.due_us(self._spec.commit_interval_us)
             for state in self._slots.values()
             if state.committing is None and state.ledger.touched
         ]

@@ -357,5 +357,6 @@ class IngestTask:
         cut = state.feed.lane.cut()
         state.feed.changed = False
         self._budgets[state.slot].cut(lane, cut.number)
-        self._deliveries[state.slot].append(Cut(lane, cut, state.tally.counts()))
+        message = Cut(lane, cut, state.tally.counts(), last=state.feed.finished)
+        self._deliveries[state.slot].append(message)
         state.tally = _Tally()

@@ -60,11 +60,15 @@ class Counts(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Everything before this in the lane belongs to the cut."""
+    """Everything before this in the lane belongs to the cut.
+
+    ``last``: no record of the lane follows, so there is nothing to collect commits for.
+    """
 
     lane: int
     cut: LaneCut
     counts: Counts
+    last: bool = False
 
 
 Message = Opened | Settled | Produced | Cut

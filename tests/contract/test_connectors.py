@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -493,6 +494,29 @@ def test_a_paused_partition_stands_still_and_loses_nothing(world):
     assert source.poll(0.1) == []
     source.resume([still])
     assert [r.value for r in read_to(source, {still: 2})] == [b"a", b"b"]
+
+
+def test_what_was_fetched_before_a_pause_comes_after_it(world):
+    """More records than one poll gives, so that the client holds some when it is paused."""
+    topic = world.topic(partitions=2)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    values = [str(number).encode() for number in range(1000)]
+    for partition in (first, second):
+        world.publish(partition, *values)
+    source = world.source()
+    source.assign({first: 0, second: 0})
+    found: dict[TopicPartition, list[bytes]] = {first: [], second: []}
+    paused: list[TopicPartition] = []
+    until = time.monotonic() + 20
+    while any(len(got) < len(values) for got in found.values()):
+        assert time.monotonic() < until, {tp: len(got) for tp, got in found.items()}
+        fetches = source.poll(0.5)
+        source.resume(paused)
+        paused = [TopicPartition(fetch.topic, fetch.partition) for fetch in fetches]
+        source.pause(paused)
+        for partition, fetch in zip(paused, fetches, strict=True):
+            found[partition] += [record.value for record in fetch.records]
+    assert found == {first: values, second: values}
 
 
 def test_a_new_assignment_replaces_the_old_one(world):

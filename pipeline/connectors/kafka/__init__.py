@@ -9,11 +9,11 @@ from typing import Any
 from pipeline.connectors.kafka.clients import Clients, check_settings, setting_names
 from pipeline.connectors.kafka.control import KafkaControl
 from pipeline.connectors.kafka.publisher import KafkaPublisher
-from pipeline.connectors.kafka.receiving import read_in_large_pieces
+from pipeline.connectors.kafka.receiving import receive_fast
 from pipeline.connectors.kafka.sink import KafkaSink
 from pipeline.connectors.kafka.source import KafkaSource
 
-read_in_large_pieces()
+receive_fast()
 
 __all__ = ["KafkaConnector", "check_settings", "setting_names"]
 

@@ -55,7 +55,7 @@ _CONSUMER = {
     "fetch_min_bytes": 1,
     # one fetch is in flight a broker: a partition that is resumed or newly assigned waits for it
     "fetch_max_wait_ms": 100,
-    "max_poll_records": 2000,
+    "max_poll_records": 256,  # what one step of a loop works through while encoders wait
     "retry_backoff_ms": 20,
 }
 _PRODUCER = {
@@ -72,6 +72,7 @@ _TRANSACTIONAL = {
 }
 
 _TOPIC_LIMIT_MS = 2_000
+_METADATA_BACKOFF_MS = 10  # between two questions; after failures the client waits longer
 
 
 class Producer(KafkaProducer):  # type: ignore[misc]
@@ -207,8 +208,11 @@ class Clients:
         made: list[KafkaNetClient] = []
 
         def net_client(**net_config: Any) -> KafkaNetClient:
-            made.append(KafkaNetClient(**net_config))
-            return made[-1]
+            client = KafkaNetClient(**net_config)
+            # the client leaves its own setting out here: a topic is first known after 100 ms
+            client._manager.cluster.config["retry_backoff_ms"] = _METADATA_BACKOFF_MS
+            made.append(client)
+            return client
 
         try:
             return kind(

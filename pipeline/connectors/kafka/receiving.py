@@ -1,4 +1,9 @@
-"""Reads sockets in large pieces: the client's own 4 KiB a call costs a core at media rates."""
+"""How kafka-python 3.0 (the version is pinned) takes a fetch from the socket to the records.
+
+At media rates its copies are what a consumer spends most of its time on, and it holds the
+interpreter in all but the first: a byte is copied eight times, four of them in one piece with
+a whole fetch. With what stands here it is copied four times.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,35 @@ from typing import Any
 
 from kafka import errors as kafka_errors
 from kafka.net.transport import KafkaTCPTransport
+from kafka.protocol.frame import KafkaBytes
+from kafka.record.default_records import DefaultRecordBatch
 
 RECEIVE_BYTES = 1 << 20
 
 
-def read_in_large_pieces() -> None:
-    """Replaces how kafka-python 3.0 (the version is pinned) empties a plain socket.
+def receive_fast() -> None:
+    """Replaces three methods of the client; each says what of the original it leaves out.
 
-    Each call gives up the interpreter and takes it back; at 4 KiB a call that happens 250
-    times a megabyte, and every time it waits for whatever thread runs (measured: 0.9 to 0.4
-    CPU seconds for 154 MB beside a busy encoder). TLS keeps the client's own way.
+    TLS keeps the client's own way of reading the socket.
     """
     KafkaTCPTransport._sock_recv = _receive
+    KafkaBytes.read = _read
+    DefaultRecordBatch.__init__ = _init_batch
 
 
 def _receive(self: Any) -> tuple[bytes, BaseException | None]:
+    """What the socket holds: into the frame that is being received, where there is one.
+
+    The original reads 4 KiB a call, each of which gives up the interpreter and waits for it,
+    and copies twice what it has. The frame's last byte goes the usual way, which ends the frame.
+    """
     try:
+        frame = _frame(self)
+        if frame is not None and len(frame) - frame._idx > RECEIVE_BYTES:
+            with memoryview(frame) as whole:
+                count = self._sock.recv_into(whole[frame._idx : -1])
+            frame._idx += count
+            return b"", None if count else kafka_errors.KafkaConnectionError("socket disconnected")
         data = self._sock.recv(RECEIVE_BYTES)
     except (BlockingIOError, InterruptedError):
         return b"", None
@@ -30,3 +48,29 @@ def _receive(self: Any) -> tuple[bytes, BaseException | None]:
     if not data:
         return b"", kafka_errors.KafkaConnectionError("socket disconnected")
     return data, None
+
+
+def _frame(transport: Any) -> Any:
+    """The frame that is being received, None between two."""
+    parser = getattr(transport._protocol, "parser", None)
+    return parser._rbuffer if parser is not None and parser._receiving else None
+
+
+def _read(self: Any, nbytes: int | None = None) -> bytes | memoryview:
+    """The next bytes; the rest of the frame as a view (the original copies it twice)."""
+    start = self._idx
+    if nbytes is None:
+        self._idx = len(self)
+        return memoryview(self)[start:]
+    self._idx = min(start + nbytes, len(self))
+    return bytes(memoryview(self)[start : self._idx])
+
+
+def _init_batch(self: Any, buffer: memoryview) -> None:
+    """A batch over ``bytes``, of which a record's value is one copy; of a bytearray it is two."""
+    self._buffer = bytes(buffer)
+    self._header_data = self.HEADER_STRUCT.unpack_from(self._buffer)
+    self._pos = self.HEADER_STRUCT.size
+    self._num_records = self._header_data[12]
+    self._next_record_index = 0
+    self._decompressed = False

@@ -70,6 +70,11 @@ class KafkaSource:
         are seen at once.
         """
         consumer = self._consumer
+        fetcher = consumer._fetcher
+        if not fetcher._next_partition_records:
+            # What was set aside at a pause comes back only where this is None; the client leaves
+            # the fetch there that it has emptied, and fetches nothing that it has set aside.
+            fetcher._next_partition_records = None
         try:
             polled: dict[KafkaPartition, list[Any]] = consumer._poll_once(
                 Timer(timeout_ms), consumer.config["max_poll_records"]
