@@ -17,8 +17,9 @@ from actors.remote import control, encoder_actor, watch
 from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
 from pipeline.errors import MotetError
-from pipeline.slot.ports import Connector, TopicPartition
+from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.ending import await_readable
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
@@ -275,10 +276,20 @@ def run_on_ray(
     """Runs a pipeline on the cluster; ``on_start`` is given the supervisor once all runs."""
     log = connector.control()
     try:
-        layout = check_topics(spec, log)
-        ends = log.stable_ends(layout.partitions(spec)) if steering.until_end else None
+        return _run(spec, connector, steering, log, on_start)
     finally:
         log.close()
+
+
+def _run(
+    spec: PipelineSpec,
+    connector: Connector,
+    steering: RunControl,
+    log: Control,
+    on_start: Callable[[Supervisor], None],
+) -> tuple[Totals, float]:
+    layout = check_topics(spec, log)
+    ends = log.stable_ends(layout.partitions(spec)) if steering.until_end else None
     resources = connect(spec)
     check_resources(spec, resources)
     supervisor = Supervisor(spec, connector, resources, steering)
@@ -289,6 +300,8 @@ def run_on_ray(
         steering.ready.set()
         on_start(supervisor)
         totals = supervisor.run()
-        return totals, time.monotonic() - began
+        seconds = time.monotonic() - began
+        await_readable(spec, layout, log)
+        return totals, seconds
     finally:
         supervisor.close()

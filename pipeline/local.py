@@ -23,6 +23,7 @@ from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.spec.user_class import one_line
 from pipeline.tasks.encode import encode_task
+from pipeline.tasks.ending import await_readable
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.host import RunControl, settle_heap
@@ -139,7 +140,10 @@ def run_local(
     log = connector.control()
     layout = check_topics(spec, log)
     ends = log.stable_ends(layout.partitions(spec)) if control.until_end else None
-    owners, cuts = take_slots(spec, connector, layout, Retry(control.stop))
+    retry = Retry(control.stop)
+    owners, cuts = take_slots(spec, connector, layout, retry)
+    abandoned = threading.Event()
+    retry.until(abandoned)  # a drain finishes its transactions: being told to stop ends none
     encoders = EncoderThreads(spec, lengths)
     settle_heap()
     began_us = monotonic_us()
@@ -149,10 +153,9 @@ def run_local(
     try:
         _wait(running, control)
         seconds = (monotonic_us() - began_us) / 1e6
-    except BaseException:
-        control.stop.set()  # a transaction that is tried without end must not outlive the run
-        raise
+        await_readable(spec, layout, log)
     finally:
+        abandoned.set()  # a transaction that is tried without end must not outlive the run
         running.stop()
         encoders.close()
         for owner in owners.values():

@@ -259,6 +259,10 @@ class MemoryControl:
         with self._broker.changed:
             return {p: self._broker.log(p).stable_end for p in partitions}
 
+    def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        with self._broker.changed:
+            return {p: self._broker.log(p).end for p in partitions}
+
     def offsets_at(
         self, partitions: Collection[TopicPartition], time_us: int
     ) -> dict[TopicPartition, int]:

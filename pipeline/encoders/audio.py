@@ -15,6 +15,7 @@ from pipeline.encoders.options import real, whole, wrong_option
 from pipeline.encoders.quiet import QUIET
 from pipeline.features.log_mel import Samples, log_mel, mfcc
 from pipeline.features.mel import MelConfig
+from pipeline.features.one_call import one_call
 from pipeline.media.clips import nearest_sample
 from pipeline.spec.catalog import AUDIO_RATE
 from pipeline.spec.media_type import RATE_MAX
@@ -66,9 +67,17 @@ def _means(features: Sequence[torch.Tensor], length: int) -> list[Vector]:
     """
     if not features:
         return []
-    nothing = torch.zeros(length, dtype=torch.float64, device=features[0].device)
-    means = [part.mean(dim=0, dtype=torch.float64) if len(part) else nothing for part in features]
-    return list(torch.stack(means).to(torch.float32).cpu().numpy())
+    means = torch.zeros((len(features), length), dtype=torch.float64, device=features[0].device)
+    with torch.inference_mode():
+        _mean_each(list(features), means)
+    return list(means.to(torch.float32).cpu().numpy())
+
+
+@one_call
+def _mean_each(features: list[torch.Tensor], means: torch.Tensor) -> None:
+    for i in range(len(features)):
+        if features[i].size(0) > 0:
+            means[i] = features[i].mean(dim=0, dtype=torch.float64)
 
 
 class LogMel:

@@ -14,8 +14,9 @@ from pipeline.batching.batch import RecordId, StageJob
 from pipeline.encoders.base import Clip
 from pipeline.encoders.quiet import QUIET
 from pipeline.errors import UndecodableRecord
-from pipeline.media.clips import assemble_audio, fill_row, nearest_sample
+from pipeline.media.clips import assemble_audio, nearest_sample
 from pipeline.media.decode import decode_audio, decode_image, decode_text
+from pipeline.media.raw_rows import RawRows, RowPlace
 from pipeline.record import MediaRecord
 
 _DECODERS: dict[str, Callable[..., Any]] = {
@@ -65,8 +66,17 @@ class ClipBuilder:
         self._order = {name: place for place, name in enumerate(plan.of)}
         self._decoded: dict[RecordId, Any] = {}  # or the UndecodableRecord
         self._lent: set[RecordId] = set()
+        self._raw = RawRows()
+        self._rows: list[tuple[Clip, RowPlace]] = []
 
-    def build(self, job: StageJob) -> BuiltClip:
+    def build(self, jobs: Sequence[StageJob]) -> list[BuiltClip]:
+        """One for each job, in order."""
+        built = [self._build(job) for job in jobs]
+        for clip, row in self._rows:
+            clip.samples = self._raw.samples(row)
+        return built
+
+    def _build(self, job: StageJob) -> BuiltClip:
         built = BuiltClip(Clip(job.stream, job.start_us, job.end_us), [])
         clip = built.clip
         assert clip is not None
@@ -133,17 +143,20 @@ class ClipBuilder:
             return False
         low_us, high_us = self._range(clip)
         rate = self._rate or pieces[0].facts.rate
-        row = np.empty(nearest_sample(high_us - low_us, rate), np.float32)
-        if _filled(row, pieces, low_us, rate):
-            heard = self._in_range(clip, pieces, "audio")
+        heard = bool(self._in_range(clip, pieces, "audio"))
+        row = self._raw.add(pieces, low_us, rate, nearest_sample(high_us - low_us, rate))
+        if row is not None:
+            if heard:
+                self._rows.append((clip, row))
         else:
             pieces, contents = self._decode(built, pieces)
-            heard = self._in_range(clip, pieces, "audio")
+            heard = bool(self._in_range(clip, pieces, "audio"))
             if heard:
-                row, rate, _ = assemble_audio(pieces, contents, low_us, high_us, self._rate)
+                found = assemble_audio(pieces, contents, low_us, high_us, self._rate)
+                clip.samples, rate = found.samples, found.rate
         if heard:
-            clip.samples, clip.rate, clip.samples_start_us = row, rate, low_us
-        return bool(heard)
+            clip.rate, clip.samples_start_us = rate, low_us
+        return heard
 
     def _add_frames(
         self,
@@ -230,14 +243,6 @@ class ClipBuilder:
 def record_id(record: MediaRecord) -> RecordId:
     """``(topic, partition, offset)``: what names a record in a dead letter."""
     return record.log.topic, record.log.partition, record.log.offset
-
-
-def _filled(row: NDArray[np.float32], records: list[MediaRecord], low_us: int, rate: int) -> bool:
-    """The short way for raw 16-bit audio; a payload that it cannot read goes the long way."""
-    try:
-        return fill_row(row, records, low_us, rate)
-    except ValueError:
-        return False
 
 
 def _at_rate(samples: Any, rate: int, wanted: int | None) -> tuple[NDArray[np.float32], int]:

@@ -35,8 +35,7 @@ class EncodeTask:
         builder = ClipBuilder(self._plan, self._takes, self._rate)
         results: list[JobResult] = []
         clips: list[tuple[Clip, JobResult]] = []
-        for job in jobs:
-            built = builder.build(job)
+        for job, built in zip(jobs, builder.build(jobs), strict=True):
             result = JobResult(undecodable=built.undecodable)
             results.append(result)
             if built.clip is not None:

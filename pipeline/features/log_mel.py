@@ -66,9 +66,10 @@ class _Layout:
                 at += -(-(len(clip) + self.n_fft - half) // hop)
         self.total = -(-at // tile) * tile
         self.signal = np.zeros(max(0, (self.total - 1) * hop + self.n_fft), np.float32)
+        line = self.signal.data  # numpy would give up the interpreter at every clip
         for clip, first in zip(clips, self.firsts, strict=True):
             start = first * hop + half
-            self.signal[start : start + len(clip)] = clip
+            line[start : start + len(clip)] = np.ascontiguousarray(clip, np.float32).data
 
 
 def _mel_db(layout: _Layout, config: MelConfig, device: torch.device, tile: int) -> torch.Tensor:

@@ -15,14 +15,12 @@ import soxr
 from numpy.typing import NDArray
 
 from pipeline.media.grid import RESAMPLE_MARGIN_US, find_grid, nearest_sample
-from pipeline.media.pcm import INT16_FORMATS, INT16_SCALE
 from pipeline.record import MediaRecord
 
 __all__ = [
     "RESAMPLE_MARGIN_US",
     "AssembledAudio",
     "assemble_audio",
-    "fill_row",
     "nearest_sample",
     "place",
 ]
@@ -82,24 +80,6 @@ def assemble_audio(
     samples = np.zeros(count, np.float32)
     _paint(samples, [at for at, _ in spans], [part for _, part in spans])
     return AssembledAudio(samples, rate, start_us)
-
-
-def fill_row(row: Samples, records: Sequence[MediaRecord], start_us: int, rate: int) -> bool:
-    """Writes a clip into ``row`` where all records are raw 16-bit mono at ``rate``.
-
-    The same values as decode_audio and assemble_audio give for ``len(row)`` samples, without an
-    array for each record: 8 us for a second of 16 kHz. Returns False, the row untouched, where
-    a record is of another kind; such a clip goes the long way.
-    """
-    for record in records:
-        facts = record.facts
-        if facts.rate != rate or facts.channels != 1 or facts.format not in INT16_FORMATS:
-            return False
-    row.fill(0)
-    parts = [np.frombuffer(r.payload, INT16_FORMATS[r.facts.format]) for r in records]
-    _paint(row, place(records, rate, start_us), parts)
-    row *= INT16_SCALE
-    return True
 
 
 def place(records: Sequence[MediaRecord], rate: int, start_us: int) -> list[int]:

@@ -139,6 +139,9 @@ class Control(Protocol):
 
     def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]: ...
 
+    def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The high watermarks: behind every record, those of open transactions too."""
+
     def offsets_at(
         self, partitions: Collection[TopicPartition], time_us: int
     ) -> dict[TopicPartition, int]:

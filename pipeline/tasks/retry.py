@@ -20,6 +20,10 @@ class Retry:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
+    def until(self, stop: threading.Event) -> None:
+        """From the next wait on this event stops it, and no other."""
+        self._stop = stop
+
     def __call__(self, attempt: int) -> None:
         """Waits before try ``attempt + 1``; raises MotetError where the host is stopping."""
         if self._stop.wait(min(LONGEST_S, FIRST_S * 2 ** min(attempt, 10))):

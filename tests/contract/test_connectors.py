@@ -220,6 +220,21 @@ def test_an_open_transaction_is_hidden_and_holds_the_stable_end(world):
     assert source.stable_ends([partition]) == {partition: 5}
 
 
+def test_the_end_of_the_log_is_behind_open_transactions(world):
+    partition = world.partition()
+    world.publish(partition, b"a")
+    sink = world.sink()
+    sink.open()
+    sink.begin()
+    sink.produce(outs(partition, b"b", b"c"))
+    sink.flush()
+    assert world.control.log_ends([partition]) == {partition: 3}
+    assert world.control.stable_ends([partition]) == {partition: 1}
+    sink.commit()
+    assert world.control.log_ends([partition])[partition] >= 3
+    assert world.control.log_ends([]) == {}
+
+
 def test_an_aborted_transaction_is_never_seen(world):
     partition = world.partition()
     sink = world.opened_sink()

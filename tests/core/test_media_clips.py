@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pipeline.media.clips import (
     RESAMPLE_MARGIN_US,
     assemble_audio,
-    fill_row,
     nearest_sample,
 )
 from pipeline.media.coverage import coverage
 from pipeline.media.decode import decode_audio
+from pipeline.media.raw_rows import RawRows
 from pipeline.record import Facts, MediaRecord
 from pipeline.slot.ports import LogRecord
 
@@ -45,6 +45,13 @@ def clip(records, start_us, end_us, rate=RATE):
     return found.samples
 
 
+def raw(records, start_us, end_us, rate):
+    rows = RawRows()
+    row = rows.add(records, start_us, rate, nearest_sample(end_us - start_us, rate))
+    assert row is not None
+    return rows.samples(row)
+
+
 def levels(samples):
     return (samples * 32_768).astype(int).tolist()
 
@@ -54,9 +61,7 @@ class TestPlaces:
 
     def levels(self, records, start_ms=0, end_ms=6):
         found = clip(records, start_ms * 1_000, end_ms * 1_000, 1_000)
-        row = np.full(end_ms - start_ms, np.nan, np.float32)
-        assert fill_row(row, records, start_ms * 1_000, 1_000)
-        assert (row == found).all()
+        assert not records or (raw(records, start_ms * 1_000, end_ms * 1_000, 1_000) == found).all()
         return levels(found)
 
     def at(self, ts_us, *values):
@@ -126,9 +131,7 @@ def test_cutting_a_stream_otherwise_changes_no_bit(case, chance):
     chance.shuffle(other)  # what does not overlap may come in any order
     reached = [clip(cut, start_us, start_us + 100_000, rate) for cut in (one, other)]
     assert (reached[0] == reached[1]).all()
-    row = np.empty_like(reached[0])
-    assert fill_row(row, other, start_us, rate)
-    assert (row == reached[0]).all()
+    assert (raw(other, start_us, start_us + 100_000, rate) == reached[0]).all()
 
 
 records = st.lists(
@@ -160,14 +163,29 @@ def test_placing_sample_by_sample_gives_the_same(given_records):
 
 
 def test_rows_of_another_kind_go_the_long_way():
-    row = np.full(1_000, 7, np.float32)
+    rows = RawRows()
+    first = record(0, bytes(2), 1_000)
     for other in (
         record(0, bytes(400), 8_000),
         record(0, bytes(400), 1_000, "F32LE"),
-        record(0, bytes(400), 1_000, "S16LE", 2),
+        record(0, bytes(400), 1_000, "S16LE"),
+        record(0, bytes(400), 1_000, "S16BE", 2),
+        record(0, bytes(401), 1_000),
     ):
-        assert not fill_row(row, [record(0, bytes(2), 1_000), other], 0, 1_000)
-    assert (row == 7).all()
+        for both in ([first, other], [other, first]):
+            assert rows.add(both, 0, 1_000, 1_000) is None
+
+
+def test_rows_of_one_pass_are_their_own():
+    rows = RawRows()
+    cuts = [(record(0, pcm(1, 2, 3), 1_000), 3), (record(0, pcm(4, 5, 6), 1_000), 3)]
+    cuts += [(record(0, np.array([7, 8], "<i2").tobytes(), 1_000, "S16LE"), 2)]
+    cuts += [(record(0, pcm(9), 1_000), 0)]
+    places = [rows.add([each], 0, 1_000, count) for each, count in cuts]
+    found = [rows.samples(at) for at in places]
+    assert [levels(samples) for samples in found] == [[1, 2, 3], [4, 5, 6], [7, 8], []]
+    found[0][:] = 0
+    assert levels(found[1]) == [4, 5, 6]
 
 
 def test_without_a_wish_the_first_record_gives_the_rate():

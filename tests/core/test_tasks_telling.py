@@ -155,6 +155,26 @@ def test_a_host_that_stops_tries_no_more():
     assert len(stop.waits) == 1
 
 
+def test_a_drain_finishes_what_another_event_may_still_end():
+    told, abandoned = Stop(), Stop()
+    retry = Retry(told)
+    retry.until(abandoned)
+    told.set()
+    left = [3]
+
+    def work() -> str:
+        if left[0]:
+            left[0] -= 1
+            raise Transient("away")
+        return "there"
+
+    assert retry.call(work) == "there"
+    abandoned.set()
+    left[0] = 1
+    with pytest.raises(MotetError, match="run again"):
+        retry.call(work)
+
+
 def test_only_the_moments_fault_is_tried_again():
     stop = Stop()
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka import errors as kafka_errors
-from kafka.admin import ConfigResource
+from kafka.admin import ConfigResource, OffsetSpec
 
 from pipeline import clock
 from pipeline.connectors.kafka.clients import Clients
@@ -80,6 +80,17 @@ class KafkaControl:
 
     def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         return self._offsets.ends(partitions)
+
+    def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        if not partitions:
+            return {}
+        asked = {KafkaPartition(*partition): OffsetSpec.LATEST for partition in partitions}
+        found = self._order("log end offsets", self._list, asked)
+        return {TopicPartition(*partition): found[partition].offset for partition in asked}
+
+    def _list(self, asked: Mapping[KafkaPartition, OffsetSpec]) -> dict[KafkaPartition, Any]:
+        found: dict[KafkaPartition, Any] = self._administrator().list_partition_offsets(asked)
+        return found
 
     def offsets_at(
         self, partitions: Collection[TopicPartition], time_us: int
