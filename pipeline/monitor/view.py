@@ -1,0 +1,53 @@
+"""What a host shows of the pipeline that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.tasks.figures import Figures
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """One lane: by input the position that is applied, the log's stable end (None: not known)."""
+
+    lane: int
+    slot: int
+    open_windows: int
+    positions: Mapping[str, int]
+    ends: Mapping[str, int | None]
+    waiting: str | None = None  # what it waits for, in words
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """One replica of a stage and the device that it runs on."""
+
+    name: str
+    stage: str
+    device: str
+    gpus: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment. ``not_ready``: why ``/readyz`` says no; None once every slot is owned
+    and its recovery is done, and the broker answers.
+    """
+
+    host: str  # "local" or "ray"
+    taken_us: int  # wall clock
+    started_us: int
+    figures: Figures
+    not_ready: str | None = "starting"
+    lanes: Sequence[LaneView] = ()
+    replicas: Sequence[ReplicaView] = ()
+    warnings: Sequence[str] = field(default=())  # the newest, at most 20
+
+
+class View(Protocol):
+    """May be asked from any thread, and answers at once with what it knew last."""
+
+    def snapshot(self) -> Snapshot: ...

@@ -1,0 +1,89 @@
+"""The metrics of a pipeline (contract section 6): names, labels, words and buckets, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """``together``: how the gauges of several owners with the same labels make one."""
+
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+    together: Literal["sum", "max", "mean"] = "sum"
+
+
+METRICS: dict[str, Metric] = {
+    "motet_records_total": Metric("counter", ("input",), "Records read and committed."),
+    "motet_record_bytes_total": Metric("counter", ("input",), "Bytes of these records."),
+    "motet_record_fates_total": Metric(
+        "counter",
+        ("input", "fate"),
+        "Pairs of record and window by fate: fused, late, dead_letter (a dead letter once).",
+    ),
+    "motet_windows_total": Metric("counter", (), "Results committed."),
+    "motet_windows_incomplete_total": Metric(
+        "counter", ("missing",), "Results that an input is missing in, by input."
+    ),
+    "motet_windows_forced_total": Metric(
+        "counter", (), "Rises of a lane's floor that limits.open_bytes has forced."
+    ),
+    "motet_consumer_lag_records": Metric(
+        "gauge", ("topic", "partition"), "Offsets between the log's stable end and what is applied."
+    ),
+    "motet_event_time_lag_seconds": Metric(
+        "gauge", ("input",), "Wall clock less the newest event time read.", together="max"
+    ),
+    "motet_clock_seconds": Metric(
+        "gauge",
+        ("input", "slot"),
+        "Event time that a slot's lanes have reached, since the epoch.",
+        together="max",
+    ),
+    "motet_stage_batch_size": Metric("histogram", ("stage",), "Windows in a batch.", SIZES),
+    "motet_stage_queue_seconds": Metric(
+        "histogram", ("stage",), "From a window's readiness to its batch.", SECONDS
+    ),
+    "motet_stage_compute_seconds": Metric(
+        "histogram", ("stage",), "From a batch's hand-over to its results.", SECONDS
+    ),
+    "motet_stage_busy_ratio": Metric(
+        "gauge",
+        ("stage",),
+        "Share of the last seconds that the replicas had work, 0 to 1.",
+        together="mean",
+    ),
+    "motet_end_to_end_seconds": Metric(
+        "histogram",
+        (),
+        "From the append of the record that closed a window to the commit of its result.",
+        SECONDS,
+    ),
+    "motet_commit_seconds": Metric("histogram", (), "Length of a transaction.", SECONDS),
+    "motet_commits_total": Metric(
+        "counter", ("outcome",), "Transactions: committed, or tried again after an error."
+    ),
+    "motet_replay_records": Metric(
+        "gauge", (), "Records that have to be read again before the lanes go on."
+    ),
+    "motet_in_flight_bytes": Metric("gauge", ("slot",), "Bytes read and not yet committed."),
+    "motet_open_bytes": Metric("gauge", ("slot",), "Bytes of records that open windows keep."),
+    "motet_paused_partitions": Metric("gauge", (), "Partitions that are not fetched just now."),
+    "motet_actor_restarts_total": Metric(
+        "counter", ("role", "cause"), "Actors that ended and were started anew."
+    ),
+    "motet_copartition_violations_total": Metric(
+        "counter", (), "Streams that were seen on two partition numbers."
+    ),
+    "motet_build_info": Metric(
+        "gauge", ("version", "python", "model"), "Always 1.", together="max"
+    ),
+}
