@@ -11,6 +11,7 @@ from typing import Protocol, TypedDict
 from pipeline.slot.ports import Connector
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.totals import Totals
+from pipeline.tasks.view import View
 
 
 class RunSummary(TypedDict):
@@ -29,13 +30,15 @@ class RunControl:
     """How a run is steered: ``stop`` asks for a clean drain, ``say`` takes lines for the user.
 
     ``ready`` is set by the host once every slot is owned and all that runs has begun.
-    ``until_end``: up to the stable ends at the start, then every window is closed.
+    ``until_end``: up to the stable ends at the start, then every window is closed. ``show`` is
+    given the host's view of the run as soon as there is one, before ``ready``.
     """
 
     until_end: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda _line: None
+    show: Callable[[View], None] = lambda _view: None
 
 
 class Host(Protocol):
