@@ -5,16 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
 
+import actors.shadow  # noqa: F401  first: it says which file hides motet's `pipeline`
+from actors import run_on_cluster
 from pipeline.cli import main as cli_main
 from pipeline.connectors.environment import CONSUMER_ENV
-
-if TYPE_CHECKING:
-    from pipeline.slot.ports import Connector
-    from pipeline.spec import PipelineSpec
-    from pipeline.tasks.host import RunControl
-    from pipeline.tasks.totals import Totals
 
 
 def main() -> int:
@@ -26,15 +21,6 @@ def main() -> int:
         library.addHandler(logging.NullHandler())
         library.propagate = False
     return cli_main(cluster=run_on_cluster)
-
-
-def run_on_cluster(
-    spec: PipelineSpec, connector: Connector, control: RunControl
-) -> tuple[Totals, float]:
-    """Runs a pipeline on Ray; Ray is imported here and not before."""
-    from actors.supervisor import run_on_ray
-
-    return run_on_ray(spec, connector, control)
 
 
 def _with_consumer_environment() -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import ray
+from ray.job_config import JobConfig
 
 from pipeline.errors import InvalidInput, Problem, Unreachable
 from pipeline.spec import PipelineSpec
@@ -64,15 +65,26 @@ def _init(address: str) -> None:
     # One that was given in the environment is joined; else a local one is started.
     given = os.environ.get("RAY_ADDRESS") if address == "auto" else address
     if given:
-        ray.init(address=given, log_to_driver=False, configure_logging=False)
+        ray.init(
+            address=given, job_config=_own_paths(), log_to_driver=False, configure_logging=False
+        )
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(
+        job_config=_own_paths(),
         include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,
         _node_ip_address="127.0.0.1",
     )
+
+
+def _own_paths() -> JobConfig:
+    """Else Ray puts the driver's current folder before all others on every worker's import path.
+
+    A user's own ``pipeline.py`` there would take the place of motet's package.
+    """
+    return JobConfig(_client_job=True)
 
 
 def gpus_of(spec: PipelineSpec, stage: str, resources: Resources) -> float:

@@ -17,6 +17,7 @@ from pipeline.clock import monotonic_us
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.handed_over import Handed, HandedOver
 from pipeline.tasks.host import settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
@@ -35,6 +36,7 @@ class IngestActor:
         self._spec = spec
         self._connector = connector
         self._watched = Watched("ingest")
+        self._handed = HandedOver(spec.outputs.dead_letter)
         self._encoders: dict[str, Any] = {}  # replica -> handle
         self._stages: dict[str, list[str]] = {}
         self._replicas_lock = threading.Lock()  # told by the supervisor, and by a batch's death
@@ -79,8 +81,10 @@ class IngestActor:
         """Returns once nothing is in flight any more; a thread of the actor waits meanwhile."""
         self._runner.drained.wait()
 
-    def status(self) -> IngestStatus:
+    def status(self, seen: Mapping[int, int]) -> IngestStatus:
+        """``seen``: by lane, the newest cut that is known to be committed and counted."""
         runner = self._runner
+        self._handed.forget(seen)
         return IngestStatus(
             runner.drained.is_set(),
             runner.delivered,
@@ -88,7 +92,13 @@ class IngestActor:
             runner.take_warnings(),
             runner.overdue,
             monotonic_us() - runner.stepped_us,
+            runner.view,
+            runner.not_ready,
         )
+
+    def handed_over(self) -> Handed:
+        """What of it may be committed without being counted: asked where its other half died."""
+        return self._handed.held()
 
     def pid(self) -> int:
         return os.getpid()
@@ -100,6 +110,7 @@ class IngestActor:
     # -- from the runner's thread -----------------------------------------------------------
 
     def _deliver(self, slot: int, messages: list[Message]) -> None:
+        self._handed.note(messages)
         self._fusion.deliver.remote(slot, self._epochs[slot], pack_messages(messages))
 
     def _encode(self, assignment: Assignment) -> None:

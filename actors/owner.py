@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.remote import control, drained, fusion_actor, ingest_actor, watch
 from actors.watch import Ending, FusionStatus, IngestStatus
@@ -14,11 +14,18 @@ from pipeline.errors import Fenced, MotetError, PositionLost
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.handed_over import Handed
+from pipeline.tasks.owner_figures import OwnerFigures
 from pipeline.tasks.starting import Layout
 from pipeline.tasks.totals import Totals
 
 STATUS_S = 10.0
+LAST_S = 5.0  # of an owner that is killed then
 HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent broker included
+
+
+class Hung(Exception):
+    """A loop answers but does not come round."""
 
 
 class OwnerPair:
@@ -53,8 +60,8 @@ class OwnerPair:
         self.overdue: list[str] = []
         self._epochs: dict[int, int] = {}
         self._cuts: dict[int, dict[int, LaneCut]] = {}
-        self._before = Totals()  # committed under earlier actors
-        self._now = Totals()
+        self.counted = OwnerFigures()
+        self.not_ready: str | None = "starting"
 
     def spawn(self, again: bool = False) -> None:
         """Starts the processes of both halves and returns at once.
@@ -72,6 +79,8 @@ class OwnerPair:
     def recover(self) -> None:
         """Claims the slots; all ids of the pipeline must have been fenced before."""
         self._cuts = _answer(self.fusion.recover.remote())
+        lanes = {lane: cut for cuts in self._cuts.values() for lane, cut in cuts.items()}
+        self.counted.recovered({lane: cut.number for lane, cut in lanes.items()})
 
     def begin(
         self,
@@ -92,12 +101,23 @@ class OwnerPair:
     def set_encoders(self, stage: str, replicas: Mapping[str, Any]) -> None:
         self.ingest.set_encoders.remote(stage, dict(replicas))
 
+    def last_words(self, role: str) -> None:
+        """What the half that lives still knows, where the other one (``role``) has ended."""
+        if role == "fusion":
+            handed: Handed = _last(control(self.ingest.handed_over).remote()) or {}
+            self.counted.ended(handed)
+        elif role == "ingest":
+            _last(control(self.fusion.stop).remote())
+            fusion: FusionStatus | None = _last(control(self.fusion.status).remote())
+            if fusion is not None:
+                self.counted.told(None, fusion.state)
+
     def kill(self) -> None:
+        self.not_ready = f"slots {self.slots} have no owner yet"
         for handle in (self.ingest, self.fusion):
             if handle is not None:
                 ray.kill(handle)
-        self._before.add(self._now)
-        self._now = Totals()
+        self.counted.ended()
         self.watches = {}
         self.drained = None
 
@@ -107,29 +127,30 @@ class OwnerPair:
     def status(self) -> bool:
         """Whether it is drained and all is committed; refreshes what both halves tell.
 
-        Raises GetTimeoutError where one does not answer or its loop hangs.
+        Raises GetTimeoutError where one does not answer, Hung where its loop does not come round.
         """
         ingest: IngestStatus
         fusion: FusionStatus
         ingest, fusion = ray.get(
-            [control(self.ingest.status).remote(), control(self.fusion.status).remote()],
+            [
+                control(self.ingest.status).remote(self.counted.seen),
+                control(self.fusion.status).remote(),
+            ],
             timeout=STATUS_S,
         )
         state = fusion.state
-        self._now = state.totals
+        self.counted.told(ingest.view, state)
+        self.not_ready = ingest.not_ready
         self.waiting, self.overdue = ingest.waiting, ingest.overdue
         self.warnings += ingest.warnings
         if max(ingest.silent_us, fusion.silent_us) > HUNG_US:
-            raise GetTimeoutError("its loop hangs")
+            raise Hung("its loop hangs")
         # What ingest has sent may still be on its way: fusion must have taken all of it.
         return ingest.drained and state.taken == ingest.delivered and state.idle
 
     @property
     def totals(self) -> Totals:
-        totals = Totals()
-        totals.add(self._before)
-        totals.add(self._now)
-        return totals
+        return self.counted.totals
 
     def stop(self) -> None:
         """Closes the producers properly, so that nothing waits for a transaction's timeout."""
@@ -139,6 +160,14 @@ class OwnerPair:
             ray.get(control(self.fusion.stop).remote(), timeout=STATUS_S)
         except (GetTimeoutError, RayActorError):
             self.watches = {}  # a dead or stuck one is fenced by the next owner instead
+
+
+def _last(ref: Any) -> Any:
+    """What an actor answers before it is killed; None where it does not."""
+    try:
+        return ray.get(ref, timeout=LAST_S)
+    except (GetTimeoutError, RayActorError, RayTaskError):
+        return None
 
 
 def _answer(ref: Any) -> Any:

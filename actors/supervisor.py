@@ -12,8 +12,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.cluster import Resources, check_resources, connect, gpus_of
-from actors.owner import OwnerPair, error_of
+from actors.owner import Hung, OwnerPair, error_of
 from actors.remote import control, encoder_actor, watch
+from actors.view import ClusterView
 from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
 from pipeline.errors import MotetError
@@ -64,8 +65,15 @@ class Supervisor:
         self._encoder_watches: dict[Any, tuple[str, str]] = {}
         self._serial = 0
         self._ends: Mapping[TopicPartition, int] | None = None
-        self.devices: dict[str, dict[str, object]] = {}  # replica -> what it runs on
+        self._hung: set[str] = set()  # replicas that were killed for it
         self.restarts: dict[str, int] = {}  # role -> count
+        self.view = ClusterView(spec)
+        steering.show(self.view)
+
+    @property
+    def devices(self) -> dict[str, dict[str, object]]:
+        """By replica, what it runs on."""
+        return self.view.devices
 
     # -- start ------------------------------------------------------------------------------
 
@@ -82,7 +90,7 @@ class Supervisor:
                 self._owners.append(self._pair(layout, owned, run_id))
         for owner in self._owners:
             owner.spawn()
-        self._report_devices()
+        self.view.await_devices(self._device)
         # The first owner has slot 0: stale_ids says why the order is this one.
         for owner in self._owners:
             owner.fence()
@@ -104,6 +112,7 @@ class Supervisor:
         self._ends = ends
         for owner in self._owners:
             owner.begin(ends, self._encoders)
+        self._status()
 
     def _pair(self, layout: Layout, slots: list[int], run_id: str) -> OwnerPair:
         return OwnerPair(
@@ -117,24 +126,21 @@ class Supervisor:
         handle = encoder_actor(self._cpus, gpus).remote(self._spec, stage, self._lengths, gpus)
         self._encoders[stage][replica] = handle
         self._encoder_watches[watch(handle)] = (stage, replica)
+        self.view.replica_started(replica, handle)
 
-    def _report_devices(self) -> None:
-        """Waits for every replica: one whose device is not as demanded ends the run here."""
-        asked = {
-            replica: control(handle.device).remote()
-            for replicas in self._encoders.values()
-            for replica, handle in replicas.items()
-        }
-        for replica, ref in asked.items():
-            try:
-                self.devices[replica] = ray.get(ref, timeout=ENCODER_START_S_MAX)
-            except GetTimeoutError as error:
-                raise MotetError(
-                    f"stage replica {replica}: Ray placed it nowhere within "
-                    f"{ENCODER_START_S_MAX:g} s; free CPUs or GPUs, or lower replicas and num_gpus"
-                ) from error
-            except (RayActorError, RayTaskError) as error:
-                raise MotetError(f"stage replica {replica}: {_cause(error)}") from error
+    @staticmethod
+    def _device(replica: str, ref: Any) -> dict[str, object]:
+        """Waits for a replica: one whose device is not as demanded ends the run here."""
+        try:
+            told: dict[str, object] = ray.get(ref, timeout=ENCODER_START_S_MAX)
+        except GetTimeoutError as error:
+            raise MotetError(
+                f"stage replica {replica}: Ray placed it nowhere within "
+                f"{ENCODER_START_S_MAX:g} s; free CPUs or GPUs, or lower replicas and num_gpus"
+            ) from error
+        except (RayActorError, RayTaskError) as error:
+            raise MotetError(f"stage replica {replica}: {_cause(error)}") from error
+        return told
 
     def pids(self) -> dict[str, list[int]]:
         """Process ids by role: ``ingest``, ``fusion``, ``encoder``."""
@@ -202,7 +208,7 @@ class Supervisor:
         try:
             ending = ray.get(ref)
         except RayActorError as error:
-            self._restart(owner, role, _cause(error))
+            self._restart(owner, role, "died", _cause(error))
         else:
             raise error_of(ending)
 
@@ -213,16 +219,21 @@ class Supervisor:
             try:
                 done &= owner.status()
             except GetTimeoutError:
-                self._restart(owner, "owner", "did not answer")
+                self._restart(owner, "owner", "unanswered", "did not answer")
+                done = False
+            except Hung as error:
+                self._restart(owner, "owner", "hung", str(error))
                 done = False
             except RayActorError:
                 done = False  # its watch tells, and then it is restarted
         self._end_overdue()
+        warnings = [line for owner in self._owners for line in owner.warnings]
+        self.view.show(self._owners, self._encoders, warnings)
         self._telling.look(
             monotonic_us(),
             sum(owner.totals.windows for owner in self._owners),
             [line for owner in self._owners for line in owner.waiting],
-            [line for owner in self._owners for line in owner.warnings],
+            warnings,
         )
         return done
 
@@ -231,13 +242,18 @@ class Supervisor:
         overdue = {replica for owner in self._owners for replica in owner.overdue}
         for replicas in self._encoders.values():
             for replica in overdue & replicas.keys():
+                self._hung.add(replica)
                 ray.kill(replicas[replica])
 
-    def _restart(self, owner: OwnerPair, role: str, cause: str) -> None:
-        """Both halves anew; one that dies while it starts is started again."""
+    def _restart(self, owner: OwnerPair, role: str, word: str, cause: str) -> None:
+        """Both halves anew; one that dies while it starts is started again.
+
+        ``word`` is the cause as the metric has it, ``cause`` as a person is told.
+        """
+        owner.last_words(role)
         while True:
-            self._count(role, f"slots {owner.slots}", cause)
             owner.kill()
+            self._count(role, word, f"slots {owner.slots}", cause)
             try:
                 owner.spawn(again=True)
                 owner.fence()
@@ -245,18 +261,24 @@ class Supervisor:
                 owner.begin(self._ends, self._encoders)
                 return
             except RayActorError as error:
-                cause = _cause(error)
+                word, cause = "died", _cause(error)
 
     def _restart_encoder(self, ref: Any) -> None:
         stage, replica = self._encoder_watches.pop(ref)
-        self._count("encoder", replica, "its process died")
+        hung = replica in self._hung
+        self._hung.discard(replica)
         del self._encoders[stage][replica]
+        self.view.replica_ended(replica)
+        cause = "it held a batch for too long" if hung else "its process died"
+        self._count("encoder", "hung" if hung else "died", replica, cause)
         self._start_encoder(stage)
         for owner in self._owners:
             owner.set_encoders(stage, self._encoders[stage])
 
-    def _count(self, role: str, what: str, cause: str) -> None:
+    def _count(self, role: str, word: str, what: str, cause: str) -> None:
         self.restarts[role] = self.restarts.get(role, 0) + 1
+        self.view.restarted(role, word)
+        self.view.show(self._owners, self._encoders)
         self._steering.say(f"motet: {role} of {what} ended ({cause}); starting it anew")
         if self.restarts[role] > RESTARTS_MAX:
             raise MotetError(f"{role} of {what} ended {RESTARTS_MAX} times; last: {cause}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pipeline.errors import Fenced, InvalidInput, MotetError, PositionLost
 from pipeline.tasks.fusion_runner import FusionState
+from pipeline.tasks.ingest_view import IngestView
 
 
 class Ending(NamedTuple):
@@ -21,6 +22,7 @@ class IngestStatus(NamedTuple):
     """``drained``: nothing is in flight any more, nor will be, after ``delivered`` calls.
 
     ``overdue``: replicas that hang. ``silent_us``: since the loop last came round.
+    ``not_ready``: why it does not go on, in words.
     """
 
     drained: bool
@@ -29,6 +31,8 @@ class IngestStatus(NamedTuple):
     warnings: list[str]
     overdue: list[str]
     silent_us: int
+    view: IngestView
+    not_ready: str | None
 
 
 class FusionStatus(NamedTuple):

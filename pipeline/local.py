@@ -30,6 +30,7 @@ from pipeline.tasks.host import RunControl, settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.retry import Retry
+from pipeline.tasks.showing import LocalView, Showing
 from pipeline.tasks.starting import (
     Layout,
     SlotOwner,
@@ -41,6 +42,7 @@ from pipeline.tasks.starting import (
 )
 from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
+from pipeline.tasks.view import ReplicaView
 
 DRAIN_S_MAX = 15.0
 HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent broker included
@@ -60,6 +62,7 @@ class EncoderThreads:
         self._inboxes: dict[str, queue.SimpleQueue[Callable[[EncodeTask], None] | None]] = {}
         self._closed = threading.Event()
         self.replicas: dict[str, list[str]] = {}
+        self.shown: list[ReplicaView] = []
         for name, stage in spec.stages.items():
             for number in range(stage.replicas_min):
                 replica = f"{name}-{number}"
@@ -69,6 +72,7 @@ class EncoderThreads:
                     target=self._serve, args=(task, inbox), name=replica, daemon=True
                 ).start()
                 self.replicas.setdefault(name, []).append(replica)
+                self.shown.append(ReplicaView(replica, name, str(device)))
 
     def run(self, assignment: Assignment, runner: IngestRunner) -> None:
         """Runs a batch in its replica's thread and posts what came of it."""
@@ -139,6 +143,8 @@ def run_local(
     lengths = check_pipeline(spec)
     log = connector.control()
     layout = check_topics(spec, log)
+    view = LocalView(spec)
+    control.show(view)
     ends = log.stable_ends(layout.partitions(spec)) if control.until_end else None
     retry = Retry(control.stop)
     owners, cuts = take_slots(spec, connector, layout, retry)
@@ -149,9 +155,10 @@ def run_local(
     began_us = monotonic_us()
     running = _wire(spec, connector, layout, owners, cuts, lengths, encoders, ends)
     running.start()
+    view.started(running.ingest, running.fusion, encoders.shown)
     control.ready.set()
     try:
-        _wait(running, control)
+        _wait(running, control, view.showing)
         seconds = (monotonic_us() - began_us) / 1e6
         await_readable(spec, layout, log)
     finally:
@@ -213,17 +220,20 @@ def _wire(
     return Running(ingest, fusion)
 
 
-def _wait(running: Running, control: RunControl) -> None:
+def _wait(running: Running, control: RunControl, showing: Showing) -> None:
     """Until all is done, told to stop (what is in flight is finished), or something has failed."""
     draining_until_us: int | None = None
     telling = Telling(control.say)
     while True:
         running.changed.wait(0.02)
+        warnings = running.ingest.take_warnings()
+        if warnings:
+            showing.warn(warnings)
         telling.look(
             monotonic_us(),
             running.fusion.state.totals.windows,
             running.ingest.waiting,
-            running.ingest.take_warnings(),
+            warnings,
         )
         if running.failure is not None:
             raise running.failure

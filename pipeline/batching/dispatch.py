@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipeline.batching.batch import JobResult, StageJob
 
@@ -49,6 +50,16 @@ class StageDone:
     result: JobResult
 
 
+class Meter(Protocol):
+    """Is told of every batch; what it does with that is no business of the dispatcher's."""
+
+    def assigned(self, stage: str, waited_us: Sequence[int]) -> None:
+        """A batch goes out; by window, how long it was ready and waited."""
+
+    def returned(self, stage: str, took_us: int) -> None:
+        """A batch came back with results, so long after it went out."""
+
+
 @dataclass(slots=True, eq=False)
 class _Task:
     """One window at one stage; ``deaths`` counts the replicas that died with it alone on them."""
@@ -58,6 +69,7 @@ class _Task:
     job: StageJob
     waits_for: set[str]
     deadline_us: int
+    ready_us: int
     deaths: int = 0
     settled: bool = False
 
@@ -70,6 +82,8 @@ class _Stage:
     suspects: deque[_Task] = field(default_factory=deque)
     timeouts: deque[_Task] = field(default_factory=deque)
     credits: dict[str, int] = field(default_factory=dict)
+    out: dict[str, list[int]] = field(default_factory=dict)  # replica: its batches, busy since
+    busy_us: int = 0  # of replicas that have nothing left
 
 
 class Dispatcher:
@@ -81,7 +95,7 @@ class Dispatcher:
     an innocent one is never blamed for its neighbour.
     """
 
-    def __init__(self, rules: Sequence[StageRule]) -> None:
+    def __init__(self, rules: Sequence[StageRule], meter: Meter | None = None) -> None:
         self._stages = {
             rule.name: _Stage(rule, [r.name for r in rules if rule.name in r.upstream])
             for rule in rules
@@ -89,6 +103,7 @@ class Dispatcher:
         self._windows: dict[Hashable, dict[str, _Task]] = {}
         self._running: dict[int, tuple[str, str, int, list[_Task]]] = {}
         self._assigned_us: dict[int, int] = {}
+        self._meter = meter
         self._number = 0
         self._done: list[StageDone] = []
 
@@ -109,27 +124,31 @@ class Dispatcher:
         for stage, job in jobs.items():
             state = self._stages[stage]
             waits_for = {name for name in state.rule.upstream if name in jobs}
-            task = _Task(window, stage, job, waits_for, now_us + state.rule.timeout_us)
+            task = _Task(window, stage, job, waits_for, now_us + state.rule.timeout_us, now_us)
             tasks[stage] = task
             state.timeouts.append(task)
             if not waits_for:
                 state.ready.append(task)
         self._windows[window] = tasks
 
-    def done(self, number: int, results: Sequence[JobResult]) -> None:
+    def done(self, number: int, results: Sequence[JobResult], now_us: int) -> None:
         """A batch came back, one result a job."""
-        for task, result in zip(self._return(number), results, strict=True):
-            self._settle(task, result)
+        if self._meter is not None:
+            stage = self._running[number][0]
+            self._meter.returned(stage, now_us - self._assigned_us[number])
+        for task, result in zip(self._return(number, now_us), results, strict=True):
+            self._settle(task, result, now_us)
 
-    def lost(self, number: int, cause: str) -> None:
+    def lost(self, number: int, cause: str, now_us: int) -> None:
         """A replica died with a batch: its windows run again, one by one, ahead of all others."""
         alone = self._running[number][2] == CREDITS
-        tasks = self._return(number)
+        tasks = self._return(number, now_us)
         for task in reversed(tasks):
             task.deaths += alone
             if task.deaths >= DEATHS_MAX:
-                self._settle(task, JobResult(failure=cause))
+                self._settle(task, JobResult(failure=cause), now_us)
             else:
+                task.ready_us = now_us
                 self._stages[task.stage].suspects.appendleft(task)
 
     def expire(self, now_us: int) -> None:
@@ -137,7 +156,7 @@ class Dispatcher:
         for state in self._stages.values():
             timeouts = state.timeouts
             while timeouts and (timeouts[0].settled or timeouts[0].deadline_us <= now_us):
-                self._settle(timeouts.popleft(), JobResult(failure="timeout"))
+                self._settle(timeouts.popleft(), JobResult(failure="timeout"), now_us)
         for state in self._stages.values():
             _waiting(state)  # behind replicas that hang nobody else takes them from the queue
 
@@ -158,6 +177,10 @@ class Dispatcher:
                 self._number += 1
                 self._running[self._number] = (state.rule.name, replica, cost, tasks)
                 self._assigned_us[self._number] = now_us
+                state.out.setdefault(replica, [0, now_us])[0] += 1
+                if self._meter is not None:
+                    waited_us = [now_us - task.ready_us for task in tasks]
+                    self._meter.assigned(state.rule.name, waited_us)
                 jobs = [task.job for task in tasks]
                 assignments.append(Assignment(self._number, state.rule.name, replica, jobs))
         return assignments
@@ -168,6 +191,16 @@ class Dispatcher:
 
     def queued(self, stage: str) -> int:
         return len(self._stages[stage].ready) + len(self._stages[stage].suspects)
+
+    def busy(self, now_us: int) -> dict[str, tuple[int, int]]:
+        """By stage: how long its replicas have had work, added up, and how many there are."""
+        return {
+            name: (
+                state.busy_us + sum(now_us - since_us for _, since_us in state.out.values()),
+                len(state.credits),
+            )
+            for name, state in self._stages.items()
+        }
 
     def overdue(self, now_us: int) -> list[str]:
         """Replicas that hold a batch for longer than twice their stage's timeout: they hang.
@@ -200,15 +233,20 @@ class Dispatcher:
 
     # -- how ------------------------------------------------------------------------------
 
-    def _return(self, number: int) -> list[_Task]:
+    def _return(self, number: int, now_us: int) -> list[_Task]:
         stage, replica, cost, tasks = self._running.pop(number)
         del self._assigned_us[number]
-        credits = self._stages[stage].credits
-        if replica in credits:
-            credits[replica] += cost
+        state = self._stages[stage]
+        if replica in state.credits:
+            state.credits[replica] += cost
+        out = state.out[replica]
+        out[0] -= 1
+        if not out[0]:
+            state.busy_us += now_us - out[1]
+            del state.out[replica]
         return tasks
 
-    def _settle(self, task: _Task, result: JobResult) -> None:
+    def _settle(self, task: _Task, result: JobResult, now_us: int) -> None:
         if task.settled:
             return
         task.settled = True
@@ -217,11 +255,11 @@ class Dispatcher:
         tasks = self._windows[task.window]
         for reader in self._stages[task.stage].readers:
             if reader in tasks:
-                self._feed(tasks[reader], task.stage, result)
+                self._feed(tasks[reader], task.stage, result, now_us)
         if all(t.settled for t in tasks.values()):
             self._windows.pop(task.window, None)  # a reader that failed with it may have been last
 
-    def _feed(self, task: _Task, stage: str, result: JobResult) -> None:
+    def _feed(self, task: _Task, stage: str, result: JobResult, now_us: int) -> None:
         if task.settled:
             return
         task.waits_for.discard(stage)
@@ -230,9 +268,10 @@ class Dispatcher:
         if task.waits_for:
             return
         if task.job.records or task.job.upstream:
+            task.ready_us = now_us
             self._stages[task.stage].ready.append(task)
         else:
-            self._settle(task, JobResult(failure=f"nothing to read: {stage} failed"))
+            self._settle(task, JobResult(failure=f"nothing to read: {stage} failed"), now_us)
 
 
 _NO_JOB = StageJob("", 0, 0)

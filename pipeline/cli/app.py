@@ -13,7 +13,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import __version__
-from pipeline.cli import demo, kafka, publish, run, schema, tail, topics, validate
+from pipeline.cli import (
+    demo,
+    dlq,
+    doctor,
+    init,
+    kafka,
+    lag,
+    plan,
+    publish,
+    reset,
+    run,
+    schema,
+    tail,
+    topics,
+    try_,
+    validate,
+)
 from pipeline.cli.errors import guarded
 from pipeline.cli.terminal import emit
 
@@ -38,12 +54,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 demo.register(app)
+init.register(app)
 validate.register(app)
 schema.register(app)
 app.add_typer(topics.app, name="topics")
 run.register(app)
 publish.register(app)
+try_.register(app)
 tail.register(app)
+doctor.register(app)
+plan.register(app)
+lag.register(app)
+reset.register(app)
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(kafka.app, name="kafka")
 
 

@@ -33,7 +33,7 @@ def demo(
     ] = None,
     no_browser: Annotated[
         bool,
-        typer.Option("--no-browser", help="Open no browser (this version never opens one)."),
+        typer.Option("--no-browser", help="Open no browser on the live page."),
     ] = False,
     kafka: Annotated[
         str | None,
@@ -67,9 +67,9 @@ def demo(
     if eject is not None:
         _eject(eject)
     elif broker is not None:
-        _in_memory(seconds)
+        _in_memory(seconds, browser=not no_browser)
     else:
-        _on_kafka(context.obj.cluster, kafka, seconds)
+        _on_kafka(context.obj.cluster, kafka, seconds, browser=not no_browser)
 
 
 def _eject(folder: Path) -> None:
@@ -88,21 +88,23 @@ def _eject(folder: Path) -> None:
         emit(f"  {command}")
 
 
-def _in_memory(seconds: float | None) -> None:
+def _in_memory(seconds: float | None, *, browser: bool) -> None:
     from pipeline.cli.demo_run import DemoRun, interruptible, tell_next
     from pipeline.cli.demo_words import IN_MEMORY
     from pipeline.connectors.memory import MemoryConnector
     from pipeline.connectors.memory_broker import MemoryBroker
 
     with interruptible():
-        run = DemoRun(IN_MEMORY, seconds)
+        run = DemoRun(IN_MEMORY, seconds, browser=browser)
         from pipeline.local import run_local
 
         played = run.play(MemoryConnector(MemoryBroker(), pending_wait_s=5.0), run_local, None)
         tell_next(played, None, False)
 
 
-def _on_kafka(cluster: Host | None, bootstrap: str | None, seconds: float | None) -> None:
+def _on_kafka(
+    cluster: Host | None, bootstrap: str | None, seconds: float | None, *, browser: bool
+) -> None:
     from pipeline.cli.connect import connect
     from pipeline.cli.demo_run import DemoRun, interruptible, tell_next
     from pipeline.cli.demo_words import WITH_KAFKA, WITH_OWN
@@ -113,11 +115,11 @@ def _on_kafka(cluster: Host | None, bootstrap: str | None, seconds: float | None
         raise InvalidInput(Problem("demo", "", why, "run it in one process: --broker memory"))
     with interruptible():
         if bootstrap is not None:
-            run = DemoRun(WITH_OWN, seconds)
+            run = DemoRun(WITH_OWN, seconds, browser=browser)
             played = run.play(connect(bootstrap), cluster, bootstrap)
             tell_next(played, bootstrap, False)
             return
-        run = DemoRun(WITH_KAFKA, seconds)
+        run = DemoRun(WITH_KAFKA, seconds, browser=browser)
         with own_broker(run.step) as broker:
             played = run.play(connect(broker.bootstrap), cluster, broker.bootstrap)
         tell_next(played, broker.bootstrap, True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import uuid
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,10 +20,12 @@ from pipeline.cli.demo_words import Needs, introduction, next_steps, summary_lin
 from pipeline.cli.terminal import emit, say, stopping
 from pipeline.demo.assets import PARTITIONS, pipeline_spec
 from pipeline.demo.view import Rows, View
+from pipeline.errors import InvalidInput
 
 if TYPE_CHECKING:
     from pipeline.demo.measure import Seen
     from pipeline.demo.show import Outcome
+    from pipeline.monitor import Monitor
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
     from pipeline.tasks.host import Host
@@ -40,9 +44,10 @@ class Played(NamedTuple):
 class DemoRun:
     """Says the steps with their time, shows results as they come, and sums up."""
 
-    def __init__(self, needs: Needs, seconds: float | None) -> None:
+    def __init__(self, needs: Needs, seconds: float | None, *, browser: bool) -> None:
         self._began_us = clock.monotonic_us()
         self._seconds = seconds
+        self._browser = browser
         self._started_s: float | None = None
         for line in introduction(needs, seconds):
             say(line)
@@ -64,14 +69,34 @@ class DemoRun:
             count = len(spec.stages)
             self.step(f"starting Ray, a process for each of {count} stages, ingest and fusion")
         self._view = _view(spec)
-        with stopping() as stop:
-            outcome = Show(spec, connector, host, self._seconds, stop, self.step, self._shown).run()
+        with stopping() as stop, self._page(spec, connector) as monitor:
+            outcome = Show(
+                spec, connector, host, self._seconds, stop, self.step, self._shown, monitor.show
+            ).run()
         self._tell(outcome, spec)
         return Played(spec, outcome.measured.windows)
+
+    @contextmanager
+    def _page(self, spec: PipelineSpec, connector: Connector) -> Iterator[Monitor]:
+        """The live page while the demo runs, at another port where the usual one is taken."""
+        from pipeline.monitor import serve
+
+        try:
+            monitor = serve(spec, connector)
+        except InvalidInput:
+            monitor = serve(spec, connector, (spec.metrics.host, 0))
+        self._page_url = monitor.url
+        self.step(f"the live page is at {monitor.url}")
+        try:
+            yield monitor
+        finally:
+            monitor.close()
 
     def _shown(self, seen: Seen) -> None:
         if self._started_s is None:
             self._started_s = self._elapsed_s()
+            if self._browser and on_a_desktop():
+                webbrowser.open(self._page_url)
             self.step("the first result. Each stage: its weight, its share (attribution);")
             say("          after: from the window's end until its result was read, committed")
         self._view.show(seen)
@@ -83,6 +108,7 @@ class DemoRun:
             return
         for line in summary_lines(outcome, spec, self._started_s):
             emit(line)
+        emit(f"page     was at {self._page_url} while it ran")
 
     def _elapsed_s(self) -> float:
         return (clock.monotonic_us() - self._began_us) / 1e6
@@ -109,6 +135,12 @@ def create_topics(connector: Connector, spec: PipelineSpec) -> None:
             control.create_topic(topic.name, PARTITIONS, None, {**topic.config, **RETENTION})
     finally:
         control.close()
+
+
+def on_a_desktop() -> bool:
+    """Whether a browser would open a window, and not take over the terminal."""
+    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.platform == "darwin" or bool(shown)
 
 
 @contextmanager

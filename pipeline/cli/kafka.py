@@ -11,6 +11,7 @@ from pipeline.cli.terminal import emit, say
 
 app = typer.Typer(
     help="A real Kafka on this machine, for development, tests and the demo.",
+    epilog="Example: motet kafka start",
     rich_markup_mode=None,
 )
 

@@ -6,6 +6,7 @@ import json
 import resource
 import threading
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -17,24 +18,35 @@ from pipeline.cli.terminal import counted, emit, progress, say, stopping
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
-    from pipeline.connectors.files import SourceFile, Target, Timeline
+    from pipeline.connectors.files import SourceFile, Timeline
     from pipeline.connectors.publish import Published
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
+
+
+class Kind(StrEnum):
+    """What a film holds."""
+
+    audio = "audio"
+    image = "image"
+
 
 CREATE_ANY = "create it first: `motet topics create FILE` makes what a pipeline file names"
 
 
 def register(app: typer.Typer) -> None:
-    app.command(
-        epilog="Example: motet publish --to lobby.yaml --stream cam-7 talk.wav frames/ notes.txt"
-    )(publish)
+    app.command(epilog="Example: motet publish --to lobby.yaml --stream cam-7 film.mp4 notes.txt")(
+        publish
+    )
 
 
 def publish(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="wav, flac, ogg, mp3, jpg, png, txt, or folders."),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="mp4, mov, mkv, webm, wav, flac, ogg, mp3, m4a, jpg, png, txt, or folders.",
+        ),
     ],
     topic: Annotated[
         str | None, typer.Option(metavar="T", help="Send everything to this topic.")
@@ -71,6 +83,22 @@ def publish(
     chunk: Annotated[
         str, typer.Option(metavar="1s", help="Length of a record; spacing of images and lines.")
     ] = "1s",
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Pictures a second of a film, such as 5 or 1/2 (default: 2, or one each hop).",
+        ),
+    ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            min=16, metavar="PIXELS", help="Scale a film's pictures to at most this width."
+        ),
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Of a film only its sound, or only its pictures.")
+    ] = None,
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,9 +108,11 @@ def publish(
     Files of one kind and stream play one after another; all streams and kinds begin together
     at --start. By default the longest of them ends now; with --realtime they begin now.
 
+    A film gives its sound and its pictures, at the film's own times.
     With --to the media is converted to the type, rate and channels of the input.
     A topic that is missing is an error; none is ever created.
     """
+    from pipeline.cli.publish_target import pictures, targeted
     from pipeline.connectors.files import timelines
 
     _check_flags(topic, stream, to, only, realtime, loop)
@@ -90,7 +120,8 @@ def publish(
     start_us = None if start is None else time_us("--start", start)
     spec = None if to is None else load_spec(to)
     files = _expanded(sources)
-    lines = timelines(_targeted(files, topic, spec, only or ()), chunk_us, stream)
+    chosen = targeted(files, topic, spec, only or (), kind and kind.value)
+    lines = timelines(chosen, chunk_us, stream, pictures(fps, scale, spec))
     _allow_open_files(len(lines))
     lengths_us = [line.duration_us() for line in lines]
     play = Play(lines, max(lengths_us), loop or None, start_us, realtime)
@@ -132,18 +163,6 @@ def _expanded(sources: Sequence[str]) -> list[SourceFile]:
     if skipped:
         say(f"motet: files of other kinds left out: {len(skipped)}, such as {skipped[0]}")
     return files
-
-
-def _targeted(
-    files: Sequence[SourceFile], topic: str | None, spec: PipelineSpec | None, only: Sequence[str]
-) -> list[tuple[SourceFile, Target]]:
-    from pipeline.cli.publish_target import check_inputs, choose_input
-    from pipeline.connectors.files import Target
-
-    if spec is None:
-        return [(file, Target(topic or "")) for file in files]
-    check_inputs(spec, only)
-    return [(file, choose_input(spec, file, only)) for file in files]
 
 
 def _connector(spec: PipelineSpec | None, bootstrap: str | None, wait: bool) -> Connector:

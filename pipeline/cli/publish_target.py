@@ -3,15 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from pipeline.connectors.files import SourceFile, Target
+from pipeline.cli.terminal import say
+from pipeline.connectors.files import PICTURES, Pictures, SourceFile, Target, parts
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
     from pipeline.spec import InputSpec, PipelineSpec
 
 _HEADER = "header:"
+
+
+def targeted(
+    files: Sequence[SourceFile],
+    topic: str | None,
+    spec: PipelineSpec | None,
+    only: Sequence[str],
+    kind: str | None,
+) -> list[tuple[SourceFile, Target]]:
+    """Each file, and each part of a film, with its target; ``kind``: of films only that part."""
+    if spec is not None:
+        check_inputs(spec, only)
+    found: list[tuple[SourceFile, Target]] = []
+    for file in files:
+        held = _held(file, kind)
+        if spec is None:
+            found.extend((part, Target(topic or "")) for part in _one_kind(file, held))
+            continue
+        taken, left = choose_inputs(spec, file, held, only)
+        for part in left:
+            say(f"motet: {file.path}: its {part.kind} is left out, since no input takes it")
+        found.extend(taken)
+    return found
+
+
+def pictures(fps: str | None, scale: int | None, spec: PipelineSpec | None) -> Pictures:
+    """How pictures are taken out of films: at least one a window where nothing is said."""
+    rate = PICTURES.fps
+    if fps is not None:
+        rate = _rate(fps)
+    elif spec is not None:
+        rate = max(rate, Fraction(1_000_000, spec.windows.hop_us))
+    return PICTURES._replace(fps=rate, width_max=scale)
+
+
+def _rate(fps: str) -> Fraction:
+    remedy = "write it as 5, 0.5 or 1/2"
+    try:
+        rate = Fraction(fps)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidInput(Problem("--fps", fps, "it is no number", remedy)) from None
+    if not Fraction(1, 86_400) <= rate <= 1_000:
+        why = "it is not between one picture a day and 1000 a second"
+        raise InvalidInput(Problem("--fps", fps, why, remedy))
+    return rate
+
+
+def _held(file: SourceFile, kind: str | None) -> list[SourceFile]:
+    """The parts of a film that are asked for; any other file is its only part."""
+    held = parts(file)
+    if kind is None or not file.is_film:
+        return held
+    wanted = [part for part in held if part.kind == kind]
+    if not wanted:
+        raise InvalidInput(Problem("--kind", kind, f"{file.path} holds none", "leave it out"))
+    return wanted
 
 
 def check_inputs(spec: PipelineSpec, only: Sequence[str]) -> None:
@@ -21,6 +79,33 @@ def check_inputs(spec: PipelineSpec, only: Sequence[str]) -> None:
         remedy = f"name one of {', '.join(spec.inputs)}"
         why = f"pipeline '{spec.name}' has no such input"
         raise InvalidInput(*(Problem("--input", name, why, remedy) for name in unknown))
+
+
+def _one_kind(file: SourceFile, held: Sequence[SourceFile]) -> Sequence[SourceFile]:
+    """The one part of a file that a topic takes; raises InvalidInput for a film with two."""
+    if len(held) > 1:
+        why = "a film has sound and pictures, and the records of a topic are of one kind"
+        remedy = "add --kind audio or --kind image, or send it by --to FILE"
+        raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
+    return held
+
+
+def choose_inputs(
+    spec: PipelineSpec, file: SourceFile, held: Sequence[SourceFile], only: Sequence[str]
+) -> tuple[list[tuple[SourceFile, Target]], list[SourceFile]]:
+    """Each part with its input, and those that no input takes: a film may have more than that.
+
+    Raises InvalidInput where no part is taken, and otherwise as ``choose_input`` does.
+    """
+    kinds = {given.media.kind for n, given in spec.inputs.items() if not only or n in only}
+    taken = [part for part in held if part.kind in kinds]
+    if not taken and len(held) > 1:
+        inputs = ", ".join(f"{name} takes {given.media}" for name, given in spec.inputs.items())
+        why = f"no input takes the sound or the pictures of a film ({inputs})"
+        remedy = "leave it out, or send one of them to a topic with --topic and --kind"
+        raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
+    chosen = [(part, choose_input(spec, part, only)) for part in taken or held]
+    return chosen, [part for part in held if part.kind not in kinds]
 
 
 def choose_input(spec: PipelineSpec, file: SourceFile, only: Sequence[str]) -> Target:

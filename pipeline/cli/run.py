@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from pipeline.spec import PipelineSpec
     from pipeline.tasks.host import Host, RunSummary
 
+CREATE = "motet topics create FILE"  # as those say it who do not know the file
+EXAMPLES = (
+    "Example: motet run lobby.yaml --local --until-end. A backfill beside the live run: "
+    "motet run lobby.yaml --name fix --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z "
+    "--until-end"
+)
+
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: motet run lobby.yaml --local --until-end")(run)
+    app.command(epilog=EXAMPLES)(run)
 
 
 def run(
@@ -40,10 +47,33 @@ def run(
             help="Where a pipeline that never ran begins: earliest, latest or an RFC 3339 time.",
         ),
     ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="TIME", help="Only windows that begin at or after (event time)."
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Only windows that end at or before."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run beside it under this name, into the output topics with .NAME appended.",
+        ),
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file (repeatable)."),
     ] = None,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page/--no-page", help="Serve the live page and results, or figures and health only."
+        ),
+    ] = True,
     wait: WaitOption = False,
 ) -> None:
     """Run a pipeline until it is stopped (Ctrl-C or SIGTERM: a clean drain, exit code 0).
@@ -51,22 +81,48 @@ def run(
     With --until-end the last line on stdout is
     {records, windows, late, dead_letter, seconds, windows_per_second} as JSON.
     """
-    from pipeline.cli.connect import connect_for, demand_topics
+    from pipeline.cli.connect import connect_for
+    from pipeline.cli.run_span import restricted, tell
 
     given = tuple(sets or ())
-    spec = load_spec(file, given if start is None else (*given, f"start={start}"))
+    file_spec = load_spec(file, given if start is None else (*given, f"start={start}"))
+    chosen = start is not None or any(one.partition("=")[0].strip() == "start" for one in given)
+    spec = restricted(file_spec, begin, end, name, start_given=chosen)
+    tell(spec, file_spec)
     cluster = None if local else cluster_host(context, file)
     connector = connect_for(spec, wait=wait)
-    demand_topics(connector, spec)
+    _demand_topics(connector, spec, create_command(file, spec, file_spec))
     # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
     # that is missing need not wait for
     from pipeline.encoders.checking import check_pipeline
 
     host = cluster or local_host()
     check_pipeline(spec)
-    summary = run_pipeline(host, spec, connector, until_end=until_end)
+    summary = run_pipeline(host, spec, connector, until_end=until_end, page=page)
     if until_end and summary is not None:
         emit(json.dumps(summary))
+
+
+def create_command(file: Path, spec: PipelineSpec, file_spec: PipelineSpec) -> str:
+    """What makes the topics that are missing, to be copied."""
+    beside = "" if spec.name == file_spec.name else f" --name {spec.name}"
+    return f"motet topics create {file}{beside}"
+
+
+def _demand_topics(connector: Connector, spec: PipelineSpec, create: str) -> None:
+    from pipeline.cli.connect import demand_topics
+
+    try:
+        demand_topics(connector, spec)
+    except InvalidInput as error:
+        raise InvalidInput(
+            *(
+                problem._replace(remedy=problem.remedy.replace(CREATE, create))
+                if isinstance(problem, Problem)
+                else problem
+                for problem in error.problems
+            )
+        ) from None
 
 
 def local_host() -> Host:
@@ -84,14 +140,22 @@ def cluster_host(context: typer.Context, file: Path) -> Host:
 
 
 def run_pipeline(
-    host: Host, spec: PipelineSpec, connector: Connector, *, until_end: bool
+    host: Host, spec: PipelineSpec, connector: Connector, *, until_end: bool, page: bool
 ) -> RunSummary | None:
     """The summary, or None where the user stopped it before the end that was asked for."""
+    from pipeline.monitor import serve
     from pipeline.tasks.host import RunControl, summary
 
     with stopping() as stop:
-        control = RunControl(until_end=until_end, stop=stop, say=say)
-        totals, seconds = host(spec, connector, control)
+        # a run that takes over from one on this machine has the port once the other has ended
+        monitor = serve(spec, connector, page=page, say=say)
+        try:
+            control = RunControl(until_end=until_end, stop=stop, say=say, show=monitor.show)
+            if page and not until_end:
+                say(f"motet: live page at {monitor.url}")
+            totals, seconds = host(spec, connector, control)
+        finally:
+            monitor.close()
     if stop.is_set():
         say("motet: stopped; what was committed stays, and the next run goes on from there")
         return None

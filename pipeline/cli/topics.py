@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 PARTITIONS_DEFAULT = 4
 
-app = typer.Typer(help="The topics of a pipeline file.", rich_markup_mode=None)
+app = typer.Typer(
+    help="The topics of a pipeline file.",
+    epilog="Example: motet topics create lobby.yaml",
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
@@ -31,10 +35,19 @@ def topics() -> None:
 def create(
     file: FileArgument,
     partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of every topic: the number of lanes.")
-    ] = PARTITIONS_DEFAULT,
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Partitions of every topic: the number of lanes (default: {PARTITIONS_DEFAULT}; "
+            "with --name, those of the inputs).",
+        ),
+    ] = None,
     replication: Annotated[
         int | None, typer.Option(min=1, help="Replicas of every partition (default: the broker's).")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="For `motet run --name NAME`: .NAME at what it writes."),
     ] = None,
     wait: WaitOption = False,
     as_json: JsonOption = False,
@@ -47,12 +60,15 @@ def create(
     """
     from pipeline.cli.connect import connect_for, topics_of
     from pipeline.cli.topic_plan import wanted_topics, warnings_of
+    from pipeline.spec import beside
 
-    spec = load_spec(file)
+    spec = load_spec(file) if name is None else beside(load_spec(file), name)
     wanted = wanted_topics(spec)
     control = connect_for(spec, wait=wait).control()
     try:
         there = topics_of(control, [topic.name for topic in wanted])
+        if partitions is None:
+            partitions = _partitions(wanted, there, backfill=name is not None)
         _refuse_differing(wanted, there, partitions)
         done = []
         for topic in wanted:
@@ -70,6 +86,14 @@ def create(
         return
     for entry in done:
         emit(f"{'created' if entry['created'] else 'is there'}  {entry['topic']}  ({partitions})")
+
+
+def _partitions(
+    wanted: list[WantedTopic], there: Mapping[str, TopicInfo | None], *, backfill: bool
+) -> int:
+    """A backfill reads what is there already, so its outputs follow that."""
+    counts = [info.partitions for w in wanted if w.is_input and (info := there.get(w.name))]
+    return max(counts) if backfill and counts else PARTITIONS_DEFAULT
 
 
 def _refuse_differing(

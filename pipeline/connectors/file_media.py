@@ -1,28 +1,34 @@
 """What is in a file: audio cut to chunks, images and lines of text, in the type that is asked for.
 
-Audio is decoded by libsndfile, converted in float32 and rounded once at the end, so 16-bit
-files that need no conversion come out bit for bit. Resampling is ``soxr`` HQ over the whole
-file as one stream: chunks show no seam, and ``n`` samples become ``round(n * to / from)``.
+Audio is decoded by libsndfile (films, m4a and aac by FFmpeg), converted in float32 and rounded
+once at the end, so 16-bit files that need no conversion come out bit for bit. Resampling is
+``soxr`` HQ over all samples without a gap as one stream: chunks show no seam, and ``n`` samples
+become ``round(n * to / from)``.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.connectors.files import Piece, SourceFile
+from pipeline.connectors import film_media
+from pipeline.connectors.files import (
+    BY_FFMPEG,
+    PICTURES,
+    PILLOW_FORMATS,
+    Pictures,
+    Piece,
+    SourceFile,
+)
+from pipeline.connectors.sound_file import Samples, SoundFile, opened, sound_file, unreadable
 from pipeline.errors import InvalidInput, Problem
 from pipeline.spec.media_type import parse_media_type
 
-Samples = npt.NDArray[np.float32]
-
-# Small, since a folder of a thousand recordings has a thousand of them open at once.
-BLOCK_FRAMES = 16_384
 CONTAINERS = {
     "audio/wav": ("WAV", "PCM_16"),
     "audio/flac": ("FLAC", "PCM_16"),
@@ -30,7 +36,6 @@ CONTAINERS = {
 }
 DTYPES = {"S16BE": ">i2", "S16LE": "<i2", "F32LE": "<f4"}
 WRITABLE = frozenset({*CONTAINERS, *DTYPES.values()})
-PILLOW_FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 MAGIC = {
     "image/jpeg": (0, b"\xff\xd8\xff"),
     "image/png": (0, b"\x89PNG\r\n\x1a\n"),
@@ -53,24 +58,34 @@ class AudioForm(NamedTuple):
 
 def duration_us(file: SourceFile, chunk_us: int) -> int:
     """How long a file plays, from its header; checks that it can be read. Raises InvalidInput."""
+    if file.content_type in BY_FFMPEG:
+        return film_media.length_us(file.path)
     if file.kind == "audio":
-        with _opened(file.path) as sound:
+        with opened(file.path) as sound:
             if sound.frames <= 0:
-                raise _unreadable(file.path, "it holds no samples")
+                raise unreadable(file.path, "it holds no samples")
             frames, rate = int(sound.frames), int(sound.samplerate)
             return -(-frames * 1_000_000 // rate)
     if file.kind == "image":
         offset, magic = MAGIC[file.content_type]
         if _read(file.path, offset + len(magic))[offset:] != magic:
-            raise _unreadable(file.path, f"it is no {file.content_type}")
+            raise unreadable(file.path, f"it is no {file.content_type}")
         return chunk_us
     return len(_lines(file.path)) * chunk_us
 
 
-def pieces(file: SourceFile, content_type: str | None, chunk_us: int) -> Iterator[Piece]:
-    """The records of a file, in time; ``content_type`` None keeps the file's own form."""
+def pieces(
+    file: SourceFile, content_type: str | None, chunk_us: int, pictures: Pictures = PICTURES
+) -> Iterator[Piece]:
+    """The records of a file, in time; ``content_type`` None keeps the file's own form.
+
+    A film gives its sound or its pictures, by ``kind``.
+    """
     if file.kind == "audio":
-        yield from _audio_pieces(file.path, content_type, chunk_us)
+        yield from _audio_pieces(file, content_type, chunk_us)
+    elif file.is_film:
+        wanted = content_type or pictures.content_type
+        yield from film_media.picture_pieces(file.path, wanted, pictures)
     elif file.kind == "image":
         wanted = content_type or file.content_type
         payload = _image(file, wanted)
@@ -97,48 +112,46 @@ def audio_form(content_type: str | None, rate: int, channels: int) -> AudioForm:
     return AudioForm(content_type, codec, wanted.rate or rate, wanted.channels or channels)
 
 
-def _audio_pieces(path: Path, content_type: str | None, chunk_us: int) -> Iterator[Piece]:
-    with _opened(path) as sound:
+def _audio_pieces(file: SourceFile, content_type: str | None, chunk_us: int) -> Iterator[Piece]:
+    by_ffmpeg = file.content_type in BY_FFMPEG
+    source: AbstractContextManager[film_media.Sound | SoundFile] = (
+        film_media.sound_of(file.path) if by_ffmpeg else sound_file(file.path)
+    )
+    due_us = 0
+    with source as sound:
         form = audio_form(content_type, sound.samplerate, sound.channels)
-        first = 0
-        for block in _cut(_converted(sound, form), form.rate, chunk_us):
-            last = first + len(block)
-            # The start of each record is computed from its sample: no drift over hours.
-            at_us = first * 1_000_000 // form.rate
-            end_us = last * 1_000_000 // form.rate
-            yield Piece(at_us, end_us, end_us, form.content_type, _written(block, form))
-            first = last
+        for run in sound.runs():
+            first = 0
+            for block in _cut(_converted(run.blocks, sound.samplerate, form), form.rate, chunk_us):
+                last = first + len(block)
+                # The start of each record is computed from its sample: no drift over hours.
+                at_us = run.at_us + first * 1_000_000 // form.rate
+                end_us = run.at_us + last * 1_000_000 // form.rate
+                due_us = max(due_us, end_us)
+                yield Piece(at_us, end_us, due_us, form.content_type, _written(block, form))
+                first = last
 
 
-def _converted(sound: Any, form: AudioForm) -> Iterator[Samples]:
+def _converted(blocks: Iterator[Samples], rate: int, form: AudioForm) -> Iterator[Samples]:
     """Blocks of shape (n, channels) float32 at the form's rate; n varies."""
     resampler: Any = None
-    if sound.samplerate != form.rate:
+    if rate != form.rate:
         import soxr
 
         resampler = soxr.ResampleStream(
-            sound.samplerate, form.rate, form.channels, dtype="float32", quality="HQ"
+            rate, form.rate, form.channels, dtype="float32", quality="HQ"
         )
-    while True:
-        block = _block(sound)
-        ended = len(block) == 0
+    for block in blocks:
         mixed = _mixed(block, form.channels)
         if resampler is not None:
-            mixed = resampler.resample_chunk(mixed, last=ended).reshape(-1, form.channels)
+            mixed = resampler.resample_chunk(mixed).reshape(-1, form.channels)
         if len(mixed):
             yield mixed
-        if ended:
-            return
-
-
-def _block(sound: Any) -> Samples:
-    import soundfile
-
-    try:
-        block: Samples = sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise _unreadable(Path(sound.name), f"it is damaged ({_reason(error)})") from None
-    return block
+    if resampler is not None:
+        nothing = np.zeros((0, form.channels), np.float32)
+        rest = resampler.resample_chunk(nothing, last=True).reshape(-1, form.channels)
+        if len(rest):
+            yield rest
 
 
 def _mixed(block: Samples, channels: int) -> Samples:
@@ -198,7 +211,7 @@ def _image(file: SourceFile, wanted: str) -> bytes:
             image.convert(mode).save(out, PILLOW_FORMATS[wanted], quality=95)
             return out.getvalue()
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise _unreadable(file.path, str(error)) from None
+        raise unreadable(file.path, str(error)) from None
 
 
 def _lines(path: Path) -> list[str]:
@@ -206,10 +219,10 @@ def _lines(path: Path) -> list[str]:
     try:
         text = _read(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _unreadable(path, f"byte {error.start} is not UTF-8") from None
+        raise unreadable(path, f"byte {error.start} is not UTF-8") from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise _unreadable(path, "it holds no text")
+        raise unreadable(path, "it holds no text")
     return lines
 
 
@@ -218,31 +231,4 @@ def _read(path: Path, size: int = -1) -> bytes:
         with path.open("rb") as stream:
             return stream.read(size)
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from None
-
-
-def _opened(path: Path) -> Any:
-    import soundfile
-
-    class Forward(soundfile.SoundFile):  # type: ignore[misc]
-        """Read from beginning to end only.
-
-        The stock class seeks to where it is after every read; in an mp3 that loses what a
-        frame needs of the frames before it, and every block begins with a crack.
-        """
-
-        def seekable(self) -> bool:
-            return False
-
-    try:
-        return Forward(path)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, f"it cannot be read as sound ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", None) or error).strip(" .")
-
-
-def _unreadable(path: Path, why: str) -> InvalidInput:
-    return InvalidInput(Problem("SOURCE", str(path), why, "leave it out or give another file"))
+        raise unreadable(path, error.strerror or str(error)) from None

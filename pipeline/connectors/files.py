@@ -13,19 +13,23 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.errors import InvalidInput, Problem
 
-SourceKind = Literal["audio", "image", "text"]
+SourceKind = Literal["audio", "image", "text", "video"]
 
 AUDIO_TYPES = {
     ".wav": "audio/wav",
     ".flac": "audio/flac",
     ".ogg": "audio/ogg",
     ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
     ".mp3": "audio/mpeg",
+    ".m4a": "audio/mp4",
+    ".aac": "audio/aac",
 }
 IMAGE_TYPES = {
     ".jpg": "image/jpeg",
@@ -34,16 +38,48 @@ IMAGE_TYPES = {
     ".webp": "image/webp",
 }
 TEXT_TYPES = {".txt": "text/plain"}
-LATER_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".h264", ".ts"})
-TAKEN = "wav, flac, ogg, mp3, jpg, png, webp and txt files, and folders of them"
+FILM_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+}
+PILLOW_FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
+# What libsndfile does not read, or not to the sample.
+BY_FFMPEG = frozenset({"audio/mp4", "audio/aac", *FILM_TYPES.values()})
+TAKEN = (
+    "mp4, mov, mkv, webm, wav, flac, ogg, opus, mp3, m4a, aac, jpg, png, webp and txt files, "
+    "and folders of them"
+)
+RECORD_IT = "record it to a file first: ffmpeg -i URL -t 60 film.mp4"
 
 
 class SourceFile(NamedTuple):
-    """A file that can be published; ``content_type`` is what its bytes are."""
+    """A file that can be published; ``content_type`` is what its bytes are.
+
+    A film is two of them, its sound and its pictures: its ``kind`` is ``video`` until
+    ``parts`` has looked what it holds.
+    """
 
     path: Path
     kind: SourceKind
     content_type: str
+
+    @property
+    def is_film(self) -> bool:
+        return self.content_type.startswith("video/")
+
+
+class Pictures(NamedTuple):
+    """How a film's pictures are taken: one in each tick, scaled down where they are wider."""
+
+    fps: Fraction = Fraction(2)
+    width_max: int | None = None
+    content_type: str = "image/jpeg"  # where the target does not say
+
+
+PICTURES = Pictures()
 
 
 class Target(NamedTuple):
@@ -101,7 +137,8 @@ def expand(sources: Sequence[str]) -> tuple[list[SourceFile], list[Path]]:
     for source in sources:
         path = Path(source)
         if "://" in source or str(path).startswith("/dev/"):
-            problems.append(_refused(source, "URLs and devices are not taken in this version"))
+            why = "URLs and devices are not taken in this version"
+            problems.append(Problem("SOURCE", source, why, RECORD_IT))
         elif path.is_dir():
             inside = list(_walk(path))
             files = [file for file in map(_classify, inside) if file is not None]
@@ -113,8 +150,6 @@ def expand(sources: Sequence[str]) -> tuple[list[SourceFile], list[Path]]:
             problems.append(Problem("SOURCE", source, "there is no such file", "correct the path"))
         elif (file := _classify(path)) is not None:
             found.append(file)
-        elif path.suffix.lower() in LATER_SUFFIXES:
-            problems.append(_refused(source, "video is not taken in this version"))
         else:
             problems.append(_refused(source, f"'{path.suffix or path.name}' is no kind it knows"))
     if problems:
@@ -140,7 +175,18 @@ def _classify(path: Path) -> SourceFile | None:
         return SourceFile(path, "image", IMAGE_TYPES[suffix])
     if suffix in TEXT_TYPES:
         return SourceFile(path, "text", TEXT_TYPES[suffix])
+    if suffix in FILM_TYPES:
+        return SourceFile(path, "video", FILM_TYPES[suffix])
     return None
+
+
+def parts(file: SourceFile) -> list[SourceFile]:
+    """The sound and the pictures that a film holds; any other file is its only part."""
+    if file.kind != "video":
+        return [file]
+    from pipeline.connectors.film_media import kinds_of
+
+    return [file._replace(kind=kind) for kind in kinds_of(file.path)]
 
 
 def _refused(source: str, why: str) -> Problem:
@@ -155,6 +201,7 @@ class Timeline:
     stream: str
     files: tuple[SourceFile, ...]
     chunk_us: int
+    pictures: Pictures = PICTURES
 
     def duration_us(self) -> int:
         """How long one pass lasts, from the files' own headers; raises InvalidInput."""
@@ -164,7 +211,7 @@ class Timeline:
 
     def records(self, start_us: int, period_us: int, loops: int | None) -> Iterator[FileRecord]:
         """The records of ``loops`` passes (None: without end), a period apart."""
-        from pipeline.connectors.file_media import pieces
+        from pipeline.connectors.file_media import duration_us, pieces
 
         at_us, sequence, turn = start_us, 0, 0
         while loops is None or turn < loops:
@@ -172,10 +219,13 @@ class Timeline:
             at_us = max(at_us, start_us + turn * period_us)
             for file in self.files:
                 end_us = at_us
-                for piece in pieces(file, self.target.content_type, self.chunk_us):
+                wanted = self.target.content_type
+                for piece in pieces(file, wanted, self.chunk_us, self.pictures):
                     yield self._record(file, piece, at_us, sequence)
                     sequence += 1
                     end_us = at_us + piece.end_us
+                if file.is_film:  # its sound and its pictures end together, so the next begin so
+                    end_us = max(end_us, at_us + duration_us(file, self.chunk_us))
                 at_us = end_us
             turn += 1
 
@@ -195,7 +245,10 @@ class Timeline:
 
 
 def timelines(
-    files: Iterable[tuple[SourceFile, Target]], chunk_us: int, stream: str | None
+    files: Iterable[tuple[SourceFile, Target]],
+    chunk_us: int,
+    stream: str | None,
+    pictures: Pictures = PICTURES,
 ) -> list[Timeline]:
     """Groups files into timelines: by topic, kind and stream (``stream``, else the file's stem).
 
@@ -212,7 +265,7 @@ def timelines(
     if problems:
         raise InvalidInput(*dict.fromkeys(problems))
     return [
-        Timeline(target, name, tuple(group), chunk_us)
+        Timeline(target, name, tuple(group), chunk_us, pictures)
         for (target, _, name), group in groups.items()
     ]
 

@@ -16,6 +16,7 @@ from pipeline.slot.ports import Connector, Source, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.host import Host, RunControl
 from pipeline.tasks.totals import Totals
+from pipeline.tasks.view import View
 
 POLL_S = 0.2
 SAY_AGAIN_US = 5_000_000
@@ -54,6 +55,7 @@ class Show:
     stop: threading.Event
     say: Callable[[str], None]
     seen: Callable[[Seen], None]
+    show: Callable[[View], None] = lambda _view: None
     measured: Measured = field(default_factory=Measured)
     _ready: threading.Event = field(default_factory=threading.Event)
     _drain: threading.Event = field(default_factory=threading.Event)
@@ -70,7 +72,7 @@ class Show:
         ]
         for thread in threads:
             thread.start()
-        steering = RunControl(stop=self._drain, ready=self._ready, say=self.say)
+        steering = RunControl(stop=self._drain, ready=self._ready, say=self.say, show=self.show)
         try:
             totals, _seconds = self.host(self.spec, self.connector, steering)
             self._drained = True

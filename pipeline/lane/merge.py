@@ -90,6 +90,10 @@ class Merge:
             return min(position, head.end)
         return position
 
+    def end(self, input: str) -> int | None:
+        """The stable end as it was told last; None before."""
+        return self._heads[input].end
+
     def buffered(self, input: str) -> int:
         return len(self._heads[input].buffer)
 

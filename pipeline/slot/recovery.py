@@ -103,8 +103,8 @@ def _check_rules(identity: SlotIdentity, tp: TopicPartition, found: CutMetadata)
     if found.rules != identity.rules:
         raise PositionLost(
             f"pipeline file: it decides otherwise about records than the run that committed "
-            f"{_name(tp)} (windows, inputs, types, contexts or limits on records: {identity.rules} "
-            f"is not {found.rules}); {REMEDY}"
+            f"{_name(tp)} (windows, inputs, types, contexts, limits on records, --from or --to: "
+            f"{identity.rules} is not {found.rules}); {REMEDY}"
         )
     expected = identity.topic_ids[tp.topic]
     if found.topic_id != expected:

@@ -22,9 +22,11 @@ from pipeline.spec.models import (
 )
 from pipeline.spec.schema import json_schema
 from pipeline.spec.secret import Secret
+from pipeline.spec.span import Span, beside, spanned
 from pipeline.spec.units import (
     Wrong,
     format_duration,
+    format_rfc3339,
     format_size,
     parse_duration,
     parse_rfc3339_us,
@@ -48,11 +50,14 @@ __all__ = [
     "RaySpec",
     "Replicas",
     "Secret",
+    "Span",
     "StageSpec",
     "TimeSpec",
     "WindowsSpec",
     "Wrong",
+    "beside",
     "format_duration",
+    "format_rfc3339",
     "format_size",
     "implementation",
     "is_class_path",
@@ -63,4 +68,5 @@ __all__ = [
     "parse_media_type",
     "parse_rfc3339_us",
     "parse_size",
+    "spanned",
 ]

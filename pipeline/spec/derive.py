@@ -74,13 +74,15 @@ def decision_hash(spec: PipelineSpec) -> str:
     ``open_bytes`` and ``align_wait``, which only raise the floor (design section 4).
     """
     lane = lane_spec(spec)
-    decides = {
+    decides: dict[str, Any] = {
         "header_readers": HEADER_READERS_VERSION,
         "inputs": {name: _decides(source) for name, source in spec.inputs.items()},
         "windows": [lane.size_us, lane.hop_us, lane.idle_us, spec.windows.future_max_us],
         "context": [lane.before_us, lane.after_us],
         "limits": [spec.limits.record_bytes, spec.limits.record_span_us, spec.limits.pixels],
     }
+    if spec.span:
+        decides["span"] = [spec.span.from_us, spec.span.to_us]
     return _sha256(decides)[:16]
 
 

@@ -50,6 +50,7 @@ from pipeline.spec.fields import (
     Whole,
 )
 from pipeline.spec.media_type import MediaType, parse_media_type
+from pipeline.spec.span import Span
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 # a strict dataclass would not take a map
@@ -95,11 +96,12 @@ class PayloadSpec:
 
 @dataclass(frozen=True, config=_DATACLASS_CONFIG)
 class TimeSpec:
-    """The event time stands inside a JSON value, as a number in ``unit`` since the epoch."""
+    """The event time stands inside a JSON value: a number since the epoch, or RFC 3339 text."""
 
     json: Annotated[JsonPath, Field(description="dotted path of the time in the JSON value")]
     unit: Annotated[
-        Literal["s", "ms", "us", "ns"], Field(description="what the number counts since 1970")
+        Literal["s", "ms", "us", "ns", "rfc3339"],
+        Field(description="what the number counts since 1970, or rfc3339 for text"),
     ]
 
 
@@ -315,7 +317,8 @@ class RaySpec(Section):
 
 
 class PipelineSpec(Section):
-    """A whole pipeline, sound in itself: made by ``load`` and ``loads`` only.
+    """A whole pipeline, sound in itself: made by ``load`` and ``loads``, changed by
+    ``spanned`` and ``beside`` only.
 
     ``inputs`` and ``stages`` keep the order of the file. It travels between processes.
     """
@@ -339,11 +342,17 @@ class PipelineSpec(Section):
     metrics: MetricsSpec = Field(default_factory=MetricsSpec)
     ray: RaySpec = Field(default_factory=RaySpec)
     _folder: Path = PrivateAttr(default_factory=Path)
+    _span: Span = PrivateAttr(default=Span())
 
     @property
     def folder(self) -> Path:
         """The folder of the file; secrets and user classes are found from it."""
         return self._folder
+
+    @property
+    def span(self) -> Span:
+        """The event time that the run is restricted to; by default all of it."""
+        return self._span
 
     def topics_in(self) -> tuple[str, ...]:
         """Topics of the inputs, in the file's order."""

@@ -106,6 +106,13 @@ def parse_rfc3339_us(text: str) -> int:
     return time_us
 
 
+def format_rfc3339(time_us: int) -> str:
+    """A time of the calendar in UTC, exactly: the inverse of ``parse_rfc3339_us``."""
+    moment = _EPOCH + timedelta(microseconds=time_us)
+    digits = "microseconds" if time_us % 1_000_000 else "seconds"
+    return moment.isoformat(timespec=digits).replace("+00:00", "Z")
+
+
 def format_duration(duration_us: int) -> str:
     """The shortest way to write a duration, exactly: the inverse of ``parse_duration``."""
     sign, left_us = ("-", -duration_us) if duration_us < 0 else ("", duration_us)

@@ -73,6 +73,7 @@ _resolve(  # an exponent needs no point: 1e-3 is a number, whatever YAML 1.1 say
     "-+0123456789.",
 )
 _resolve("merge", "<<", "<")
+RESOLVERS = _Loader.yaml_implicit_resolvers  # by first character: what is no text without quotes
 
 
 def _refusal(loader: _Loader, why: str) -> yaml.MarkedYAMLError:

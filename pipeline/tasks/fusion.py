@@ -18,6 +18,7 @@ from pipeline.fusion.rules import Fuser
 from pipeline.slot.ledger import Batch, Entry, Ledger
 from pipeline.slot.ports import OutRecord
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.figures import Figures
 from pipeline.tasks.letters import LetterBox
 from pipeline.tasks.messages import Counts, Message, Opened, Produced, Settled
 from pipeline.tasks.results import ResultWriter
@@ -44,14 +45,23 @@ class _Slot:
     ledger: Ledger = field(default_factory=Ledger)
     pending: dict[tuple[int, int], _Pending] = field(default_factory=dict)
     counts: dict[tuple[int, int], Counts] = field(default_factory=dict)  # by lane and cut number
+    # By lane and cut number, when the records were appended that closed its windows: how many.
+    appends: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)
+    appends_now: dict[int, dict[int, int]] = field(default_factory=dict)  # since the last cut
     committing: Batch | None = None
     last_commit_us: int = 0
+    last_output_us: int = 0  # of the last transaction that held more than offsets
+    output: bool = False  # something to be produced came since the last transaction
     ended: bool = False  # a lane's last cut is there
 
     def due_us(self, interval_us: int) -> int:
-        """When the next transaction may begin: what is the last of a lane need not wait."""
-        ending = self.ended and not self.pending
-        return 0 if ending else self.last_commit_us + interval_us
+        """When the next transaction may begin: what is the last of a lane need not wait.
+
+        Output does not wait for an interval that a transaction of mere offsets has begun.
+        """
+        if self.ended and not self.pending:
+            return 0
+        return (self.last_output_us if self.output else self.last_commit_us) + interval_us
 
 
 class FusionTask:
@@ -84,6 +94,7 @@ class FusionTask:
         self._slots = {slot: _Slot() for slot in slots}
         self._vector_stages = frozenset(lengths)
         self.totals = Totals()
+        self.figures = Figures()
 
     def on_messages(self, slot: int, messages: Sequence[Message]) -> None:
         """Takes what the slot's ingest half sent, in order."""
@@ -95,13 +106,21 @@ class FusionTask:
             elif isinstance(message, Opened):
                 entry = state.ledger.add(message.lane)
                 state.pending[message.lane, message.window] = _Pending(message, entry, state.ledger)
+                if message.append_us is not None:
+                    appends = state.appends_now.setdefault(message.lane, {})
+                    appends[message.append_us] = appends.get(message.append_us, 0) + 1
             elif isinstance(message, Produced):
                 state.ledger.add(message.lane, [message.record])
+                state.output = True
             else:
+                key = (message.lane, message.cut.number)
                 state.ledger.cut(message.lane, message.cut)
-                state.counts[message.lane, message.cut.number] = message.counts
+                state.counts[key] = message.counts
+                if message.lane in state.appends_now:
+                    state.appends[key] = state.appends_now.pop(message.lane)
                 state.ended |= message.last
         if ready:
+            state.output = True
             self._fuse(ready)
 
     def due(self, now_us: int) -> dict[int, Batch]:
@@ -117,6 +136,9 @@ class FusionTask:
                 batch.records = self._stage_outputs.packed(batch.records)
                 state.committing = batch
                 state.last_commit_us = now_us
+                if batch.records:
+                    state.last_output_us = now_us
+                state.output = False
                 batches[slot] = batch
         return batches
 
@@ -129,8 +151,11 @@ class FusionTask:
         ]
         return min(times, default=None)
 
-    def on_committed(self, slot: int) -> dict[int, int]:
-        """The slot's transaction took place; returns by lane the cut that is committed now."""
+    def on_committed(self, slot: int, wall_us: int | None = None) -> dict[int, int]:
+        """The slot's transaction took place; returns by lane the cut that is committed now.
+
+        ``wall_us``: when, by the wall clock; without it nothing is told of how old results are.
+        """
         state = self._slots[slot]
         batch = state.committing
         assert batch is not None
@@ -138,6 +163,10 @@ class FusionTask:
         numbers = {lane: cut.number for lane, cut in batch.cuts.items()}
         for key in [k for k in state.counts if k[0] in numbers and k[1] <= numbers[k[0]]]:
             self.totals.add_counts(state.counts.pop(key))
+            for append_us, windows in state.appends.pop(key, {}).items():
+                if wall_us is not None:
+                    age_s = max(0, wall_us - append_us) / 1e6
+                    self.figures.observe("motet_end_to_end_seconds", age_s, times=windows)
         outputs = self._spec.outputs
         self.totals.windows += sum(r.topic == outputs.results for r in batch.records)
         self.totals.dead_letter += sum(r.topic == outputs.dead_letter for r in batch.records)

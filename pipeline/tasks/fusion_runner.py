@@ -9,15 +9,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+from pipeline.clock import wall_us
 from pipeline.errors import Transient
 from pipeline.slot.committer import Committer
 from pipeline.slot.ledger import Batch
+from pipeline.tasks.figures import Figures
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.messages import Message
 from pipeline.tasks.totals import Totals
 
 OWNER_CHECK_US = 5_000_000  # how often an idle owner asks whether another took over
 WAIT_S = 0.05
+FIGURES_US = 250_000  # how often figures are copied while there is more to do
 
 Acknowledge = Callable[[int, Mapping[int, int]], None]
 
@@ -26,11 +29,23 @@ class FusionState(NamedTuple):
     """As of the loop's last round, replaced as a whole: safe to read from any thread.
 
     ``taken`` counts deliveries; ``idle``: all of them are committed, and are in ``totals``.
+    ``cuts``: by lane the number of the newest that is in ``totals``. ``figures``: as of a moment
+    ago while there is more to do.
     """
 
     taken: int
     idle: bool
     totals: Totals
+    cuts: Mapping[int, int]
+    figures: Figures
+
+
+class _Done(NamedTuple):
+    """A committer is done with a slot; ``took_us`` is None where it only looked who owns it."""
+
+    slot: int
+    took_us: int | None
+    wall_us: int
 
 
 class FusionRunner:
@@ -51,18 +66,20 @@ class FusionRunner:
         self._committers = committers
         self._acknowledge = acknowledge
         self._now_us = now_us
-        self._inbox: queue.SimpleQueue[tuple[int, list[Message]] | Future[int]] = (
+        self._inbox: queue.SimpleQueue[tuple[int, list[Message]] | Future[_Done]] = (
             queue.SimpleQueue()
         )
         # One thread a slot: a committer is never asked by two at once.
         self._pools = {slot: ThreadPoolExecutor(1, f"commit-{slot}") for slot in committers}
         self._stop = threading.Event()
         self._active_us = dict.fromkeys(committers, now_us())
-        self._checking: set[Future[int]] = set()
-        self.transients_total = 0
+        self._transients = 0
         self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
         self._taken = 0
-        self.state = FusionState(0, True, Totals())
+        self._cuts: dict[int, int] = {}
+        self._figures_us = now_us()  # when those of ``state`` were copied
+        self._counted = True  # something since then
+        self.state = FusionState(0, True, Totals(), {}, Figures())
 
     def deliver(self, slot: int, messages: list[Message]) -> None:
         """From any one thread a slot: messages in order."""
@@ -78,6 +95,7 @@ class FusionRunner:
         finally:
             for pool in self._pools.values():
                 pool.shutdown(wait=True, cancel_futures=True)
+            self._take_rest()
 
     def _step(self) -> None:
         now_us = self.stepped_us = self._now_us()
@@ -95,38 +113,69 @@ class FusionRunner:
             self._active_us[slot] = now_us
             self._submit(slot, partial(self._commit, slot, batch))
         self._check_idle(now_us)
-        # Only this thread may look: amid a step the task can seem idle with a commit on its way.
-        self.state = FusionState(self._taken, self._task.idle, self._task.totals.copy())
+        self._show(now_us)
 
-    def _take(self, item: tuple[int, list[Message]] | Future[int]) -> None:
+    def _show(self, now_us: int) -> None:
+        # Only this thread may look: amid a step the task can seem idle with a commit on its way.
+        idle = self._task.idle
+        totals = self._task.totals.copy()
+        self.state = FusionState(self._taken, idle, totals, self._cuts, self._figures(idle, now_us))
+
+    def _figures(self, idle: bool, now_us: int) -> Figures:
+        whole = not (self._counted and idle)  # what idle says is done must be in them
+        if whole and now_us - self._figures_us < FIGURES_US:
+            return self.state.figures
+        self._figures_us, self._counted = now_us, False
+        figures = self._task.figures.copy()
+        retries = sum(committer.retries_total for committer in self._committers.values())
+        figures.count("motet_commits_total", retries, "retried")
+        figures.count("motet_transients_total", self._transients, "fusion")
+        return figures
+
+    def _take(self, item: tuple[int, list[Message]] | Future[_Done]) -> None:
         if isinstance(item, Future):
-            slot = item.result()  # raises here what the commit raised
-            if item in self._checking:
-                self._checking.discard(item)
-            else:
-                self._acknowledge(slot, self._task.on_committed(slot))
+            done = item.result()  # raises here what the commit raised
+            if done.took_us is not None:
+                self._committed(done, done.took_us)
         else:
             self._task.on_messages(*item)
             self._taken += 1
 
-    def _submit(self, slot: int, work: Callable[[], int]) -> Future[int]:
-        future = self._pools[slot].submit(work)
-        future.add_done_callback(self._inbox.put)
-        return future
+    def _committed(self, done: _Done, took_us: int) -> None:
+        figures = self._task.figures
+        self._counted = True
+        figures.count("motet_commits_total", 1, "committed")
+        figures.observe("motet_commit_seconds", took_us / 1e6)
+        numbers = self._task.on_committed(done.slot, done.wall_us)
+        self._cuts = self._cuts | numbers
+        self._acknowledge(done.slot, numbers)
 
-    def _commit(self, slot: int, batch: Batch) -> int:
+    def _take_rest(self) -> None:
+        """Transactions that were under way when it was stopped: what took place is counted."""
+        while not self._inbox.empty():
+            item = self._inbox.get_nowait()
+            if isinstance(item, Future) and not item.cancelled() and item.exception() is None:
+                self._take(item)
+        self._figures_us -= FIGURES_US
+        self._show(self._now_us())
+
+    def _submit(self, slot: int, work: Callable[[], _Done]) -> None:
+        self._pools[slot].submit(work).add_done_callback(self._inbox.put)
+
+    def _commit(self, slot: int, batch: Batch) -> _Done:
+        began_us = self._now_us()
         self._committers[slot].commit(batch.cuts, batch.records)
-        return slot
+        return _Done(slot, self._now_us() - began_us, wall_us())
 
     def _check_idle(self, now_us: int) -> None:
         for slot, active_us in self._active_us.items():
             if now_us - active_us >= OWNER_CHECK_US and not self._task.committing(slot):
                 self._active_us[slot] = now_us
-                self._checking.add(self._submit(slot, partial(self._check, slot)))
+                self._submit(slot, partial(self._check, slot))
 
-    def _check(self, slot: int) -> int:
+    def _check(self, slot: int) -> _Done:
         try:
             self._committers[slot].check_owner()
         except Transient:
-            self.transients_total += 1  # a broker that is away ends nothing: it is asked again
-        return slot
+            self._transients += 1  # a broker that is away ends nothing: it is asked again
+        return _Done(slot, None, wall_us())

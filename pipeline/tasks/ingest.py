@@ -19,10 +19,12 @@ from pipeline.slot.budget import WINDOW_BYTES, Budget
 from pipeline.slot.dead_letter_rate import DeadLetterRate
 from pipeline.slot.ports import Fetch, LogRecord, OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.ingest_view import IngestFigures, IngestView, waiting_words
 from pipeline.tasks.jobs import JobMaker
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.letters import LetterBox
 from pipeline.tasks.messages import Counts, Cut, Message, Opened, Produced, Settled
+from pipeline.tasks.span import SpanFilter
 from pipeline.tasks.stream_watch import StreamWatch
 
 STEPS_MAX = 512  # records that a lane applies before the others have their turn
@@ -39,13 +41,16 @@ class _Tally:
     late: int = 0
     forced: int = 0
     fates: dict[tuple[str, str], int] = field(default_factory=dict)
+    incomplete: dict[str, int] = field(default_factory=dict)
 
     def fate(self, input: str, fate: str, count: int) -> None:
         if count:
             self.fates[input, fate] = self.fates.get((input, fate), 0) + count
 
     def counts(self) -> Counts:
-        return Counts(self.records, self.record_bytes, self.late, self.forced, self.fates)
+        return Counts(
+            self.records, self.record_bytes, self.late, self.forced, self.fates, self.incomplete
+        )
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class IngestTask:
         self._topics = {name: entry.topic for name, entry in spec.inputs.items()}
         self._reader = Reader(rules_of(spec))
         self._jobs = JobMaker(spec)
+        self._span = SpanFilter(spec)
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
@@ -87,6 +93,9 @@ class IngestTask:
             name: DeadLetterRate(name, spec.limits.dead_letter_rate) for name in spec.inputs
         }
         lane_spec = spec.lane_spec()
+        self._shown = IngestFigures(
+            self._topics, lane_spec, {lane: slot for slot, lanes in cuts.items() for lane in lanes}
+        )
         self._ends = ends
         self._lanes: dict[int, _LaneState] = {}
         for slot, lanes in cuts.items():
@@ -103,7 +112,8 @@ class IngestTask:
                     stage.timeout_us,
                 )
                 for stage in (spec.stages[name] for name in spec.stage_order())
-            ]
+            ],
+            self._shown,
         )
         self._open: dict[Window, ClosedWindow] = {}
         self._unsettled: dict[Window, int] = {}
@@ -177,16 +187,26 @@ class IngestTask:
 
     def waiting(self) -> list[str]:
         """What each lane with open windows waits for, in words."""
-        lines = []
-        for lane, state in self._lanes.items():
-            held = state.feed.lane.holding()
-            if held is not None:
-                name, behind_us = held
-                wait_s = max(0, behind_us) / 1e6
-                lines.append(
-                    f"waiting for {name} in lane {lane}: its windows close in {wait_s:.1f} s"
-                )
-        return lines
+        lines = (waiting_words(lane, state.feed) for lane, state in self._lanes.items())
+        return [line for line in lines if line is not None]
+
+    def ends_shown(self) -> list[TopicPartition]:
+        """Partitions whose stable ends must be asked for to show how far behind the lanes are."""
+        if self._ends is not None:
+            return []
+        return [TopicPartition(topic, lane) for lane in self._lanes for topic in self._inputs]
+
+    def view(self, now_us: int, wall_us: int) -> IngestView:
+        """How it stands now, in values of its own."""
+        return self._shown.view(
+            self.lanes,
+            self.in_flight_bytes,
+            len(self._paused),
+            self.watch.copartition_violations,
+            self._dispatcher.busy(now_us),
+            now_us,
+            wall_us,
+        )
 
     # -- told -----------------------------------------------------------------------------
 
@@ -206,11 +226,11 @@ class IngestTask:
             state.feed.merge.ends(self._inputs[partition.topic], end, now_us)
 
     def on_batch(self, number: int, results: Sequence[JobResult], now_us: int) -> None:
-        self._dispatcher.done(number, results)
+        self._dispatcher.done(number, results, now_us)
         self._take_done(now_us)
 
     def on_batch_lost(self, number: int, cause: str, now_us: int) -> None:
-        self._dispatcher.lost(number, cause)
+        self._dispatcher.lost(number, cause, now_us)
         self._take_done(now_us)
 
     def on_committed(self, slot: int, numbers: Mapping[int, int]) -> None:
@@ -238,6 +258,7 @@ class IngestTask:
             size = len(raw.value or b"")
             return LaneRecord(name, raw.offset, raw.timestamp_us, None, size_bytes=size, body=read)
         self.watch.look(read)
+        self._shown.read(name, read.end_us)
         size = len(read.payload)
         return LaneRecord(
             name, raw.offset, raw.timestamp_us, read.stream, read.ts_us, read.end_us, size, read
@@ -252,6 +273,11 @@ class IngestTask:
 
     def _pump_lane(self, lane: int, state: _LaneState, now_us: int) -> bool:
         feed, budget = state.feed, self._budgets[state.slot]
+        if self._ends is not None and self._span.passed(feed.lane.floor_us):
+            # No window that is asked for can come any more, wherever the logs end.
+            self._close(lane, state, feed.finish(feed.lane.positions) or [], now_us)
+        if feed.finished:
+            return False
         for _ in range(STEPS_MAX):
             if not budget.admits:
                 return False
@@ -281,6 +307,8 @@ class IngestTask:
             tally.fate(name, "dead_letter", 1)
             self._produce(lane, state, self._letters.unsound(body))
             return
+        self._shown.applied(lane, name, record.end_us)
+        applied = self._span.applied(record, applied)
         tally.forced += applied.forced
         tally.fate(name, "fused", applied.fused)
         if applied.late:
@@ -289,20 +317,28 @@ class IngestTask:
             letter = self._letters.late(body.log, applied.late, applied.clock_us)
             self._produce(lane, state, letter)
         if applied.closed:
-            self._close(lane, state, applied.closed, now_us)
+            self._close(lane, state, applied.closed, now_us, record.append_us)
 
     def _produce(self, lane: int, state: _LaneState, record: OutRecord) -> None:
         self._budgets[state.slot].take(lane, len(record.value) + WINDOW_BYTES)
         self._deliveries[state.slot].append(Produced(lane, record))
 
     def _close(
-        self, lane: int, state: _LaneState, closed: Sequence[ClosedWindow], now_us: int
+        self,
+        lane: int,
+        state: _LaneState,
+        closed: Sequence[ClosedWindow],
+        now_us: int,
+        append_us: int | None = None,
     ) -> None:
-        for window in closed:
+        incomplete = state.tally.incomplete
+        for window in self._span.closed(closed):
             state.windows += 1
             key = (lane, state.windows)
             made = self._jobs.make(window)
             self._budgets[state.slot].take(lane, made.size_bytes + WINDOW_BYTES)
+            for name in made.missing:
+                incomplete[name] = incomplete.get(name, 0) + 1
             self._open[key] = window
             self._unsettled[key] = len(made.jobs)
             self._deliveries[state.slot].append(
@@ -316,6 +352,7 @@ class IngestTask:
                     made.missing,
                     made.coverage,
                     tuple(made.jobs),
+                    append_us,
                 )
             )
             self._dispatcher.submit(key, made.jobs, now_us)

@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.batching.batch import JobResult
 from pipeline.batching.dispatch import Assignment
+from pipeline.clock import wall_us
 from pipeline.errors import Transient
-from pipeline.slot.ports import Source
+from pipeline.slot.ports import Source, TopicPartition
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.messages import Message
 
 POLL_BUSY_S = 0.005  # while batches are out, their results must not wait for a poll
 POLL_IDLE_S = 0.02
 AWAY_S = 0.25
+AWAY_US = 3_000_000  # a question that long without an answer: the broker is away
 REPORT_US = 1_000_000
 
 Event = Callable[[IngestTask, int], None]
@@ -50,11 +52,14 @@ class IngestRunner:
         self.drained = threading.Event()
         self.delivered = 0  # calls of ``deliver``
         self.waiting: list[str] = []  # what the lanes wait for, looked at every second
+        self.view = task.view(now_us(), wall_us())  # looked at every second, and at the end
         self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.overdue: list[str] = []  # replicas that hang, looked at every second
         self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
         self._report_us = 0
-        self.transients_total = 0
+        self._transients = 0
+        self._away: str | None = None  # why the broker did not answer, until it does
+        self._asked_us: int | None = None  # since when it has been asked, and has not answered
         self._more = False  # whether the lanes have more to do without a fetch
 
     # -- from any thread --------------------------------------------------------------------
@@ -77,6 +82,16 @@ class IngestRunner:
             lines.append(self.warnings.get())
         return lines
 
+    @property
+    def not_ready(self) -> str | None:
+        """Why it does not go on, in words: the broker is away, or a recovery is under way."""
+        asked_us = self._asked_us
+        if self._away is None and asked_us is not None and self._now_us() - asked_us > AWAY_US:
+            return "the broker does not answer"
+        if self._away is None and self.view.replay_records:
+            return f"recovering: {self.view.replay_records} records are to be read again"
+        return self._away
+
     def drain(self) -> None:
         self._draining.set()
 
@@ -94,8 +109,10 @@ class IngestRunner:
                     self.step()
                 except Transient as away:
                     # A broker that is away ends nothing: positions stand, and it is asked again.
-                    self.transients_total += 1
-                    self.waiting = [f"waiting for the broker ({away})"]
+                    self._transients += 1
+                    self._away = f"waiting for the broker ({away})"
+                    self._asked_us = None
+                    self.waiting = [self._away]
                     self._stop.wait(AWAY_S)
         finally:
             self._source.close()
@@ -118,11 +135,10 @@ class IngestRunner:
         more = task.pump(self._now_us())
         wanted = task.ends_wanted(self._now_us())
         if wanted:
-            ends = self._source.stable_ends(wanted)
-            task.on_ends(ends, self._now_us())
+            self._ask_ends(wanted)
             more |= task.pump(self._now_us())
         self._hand_on()
-        self._report()
+        self._report(ask=True)
         pause, resume = task.take_pauses()
         if pause:
             self._source.pause(pause)
@@ -135,21 +151,45 @@ class IngestRunner:
         timeout_s = 0.0 if busy or self._more else POLL_BUSY_S if out else POLL_IDLE_S
         fetches = self._source.poll(timeout_s)
         if fetches:
+            self._away = None
             self._task.on_fetches(fetches, self._now_us())
 
-    def _report(self) -> None:
+    def _ask_ends(self, wanted: Sequence[TopicPartition]) -> None:
+        self._asked_us = self._now_us()
+        ends = self._source.stable_ends(wanted)
+        self._away = self._asked_us = None
+        self._task.on_ends(ends, self._now_us())
+
+    def _report(self, ask: bool) -> None:
+        """``ask``: for the stable ends too, so that the lag is right while nothing arrives."""
         for line in self._task.watch.take_warnings():
             self.warnings.put(line)
         now_us = self._now_us()
         if now_us >= self._report_us:
             self._report_us = now_us + REPORT_US
-            self.waiting = self._task.waiting()
-            self.overdue = self._task.dispatcher.overdue(now_us)
+            shown = self._task.ends_shown() if ask else []
+            try:
+                if shown:
+                    self._ask_ends(shown)
+                else:
+                    self._away = None  # its ends stand fixed, and it was read from all the same
+            finally:
+                self._look()
+
+    def _look(self) -> None:
+        now_us = self._now_us()
+        self.overdue = self._task.dispatcher.overdue(now_us)
+        view = self._task.view(now_us, wall_us())
+        view.figures.count("motet_transients_total", self._transients, "ingest")
+        self.view = view
+        self.waiting = [lane.waiting for lane in view.lanes if lane.waiting is not None]
 
     def _finish_round(self, busy: bool) -> None:
         """Nothing is fetched any more: what is in flight goes out, then the owner is drained."""
         self._hand_on()
-        if not self._task.dispatcher.windows:
+        self._report(ask=False)
+        if not self._task.dispatcher.windows and not self.drained.is_set():
+            self._look()
             self.drained.set()
         if not busy:
             self._wait()

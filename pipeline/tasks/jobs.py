@@ -10,6 +10,7 @@ from pipeline.lane import ClosedWindow
 from pipeline.media.coverage import coverage
 from pipeline.record import MediaRecord
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.span import SpanFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class JobMaker:
         self._first_reader = {name: spec.readers_of(name)[0] for name in spec.inputs}
         self._inputs = sorted(spec.inputs)
         self._audio = [n for n in self._inputs if spec.inputs[n].media.kind == "audio"]
-        self._hop_us = spec.windows.hop_us
+        self._span = SpanFilter(spec)
 
     def make(self, window: ClosedWindow) -> Made:
         jobs = {}
@@ -91,7 +92,7 @@ class JobMaker:
         letters = []
         for record_id, error in undecodable:
             body: MediaRecord = bodies[record_id]
-            last_start_us = (body.end_us - 1) // self._hop_us * self._hop_us
+            last_start_us = self._span.last_start_us(body.end_us)
             if window.start_us == last_start_us and self._first_reader[body.input] == stage:
                 letters.append((body, error))
         return letters

@@ -90,6 +90,15 @@ class LaneFeed:
         self.changed = True
         return self.lane.finish()
 
+    @property
+    def replay_left(self) -> int:
+        """Offsets that a recovery has still to read again."""
+        lane = self.lane
+        if not lane.replaying:
+            return 0
+        left = (end - lane.positions[name] for name, end in lane.replay_targets.items())
+        return sum(max(0, each) for each in left)
+
     def asks(self, now_us: int) -> list[str]:
         """Inputs whose stable end must be known anew for the lane to go on."""
         if self._until or self.lane.replaying:

@@ -13,7 +13,10 @@ from pipeline.slot.ports import OutRecord
 
 
 class Opened(NamedTuple):
-    """A window has closed in its lane; ``stages`` are those whose outputs will follow."""
+    """A window has closed in its lane; ``stages`` are those whose outputs will follow.
+
+    ``append_us``: the log's timestamp of the record that closed it; None where none did.
+    """
 
     lane: int
     window: int  # number of the window in its lane, rising
@@ -24,6 +27,7 @@ class Opened(NamedTuple):
     missing: tuple[str, ...]
     coverage: dict[str, float]
     stages: tuple[str, ...]
+    append_us: int | None = None
 
 
 class Settled(NamedTuple):
@@ -49,7 +53,8 @@ class Counts(NamedTuple):
     """What the ingest side counted since the lane's cut before; counted where it is committed.
 
     ``records`` were read, ``late`` of them missed a window at least, ``forced`` rises of the
-    floor; ``fates`` count pairs of record and window by (input, fate).
+    floor; ``fates`` count pairs of record and window by (input, fate); ``incomplete`` the
+    windows that an input is missing in, by input.
     """
 
     records: dict[str, int]
@@ -57,6 +62,7 @@ class Counts(NamedTuple):
     late: int
     forced: int
     fates: dict[tuple[str, str], int]
+    incomplete: dict[str, int]
 
 
 class Cut(NamedTuple):

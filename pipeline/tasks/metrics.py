@@ -81,7 +81,13 @@ METRICS: dict[str, Metric] = {
         "counter", ("role", "cause"), "Actors that ended and were started anew."
     ),
     "motet_copartition_violations_total": Metric(
-        "counter", (), "Streams that were seen on two partition numbers."
+        "counter", (), "Records of streams that were seen on two partition numbers."
+    ),
+    "motet_align_waits_total": Metric(
+        "counter", (), "Records applied without an input that does not gate, after align_wait."
+    ),
+    "motet_transients_total": Metric(
+        "counter", ("role",), "Times that the broker did not answer and was asked again."
     ),
     "motet_build_info": Metric(
         "gauge", ("version", "python", "model"), "Always 1.", together="max"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pipeline.tasks.figures import Figures
 from pipeline.tasks.messages import Counts
 
 _K = TypeVar("_K")
@@ -17,6 +18,7 @@ class Totals:
     records: dict[str, int] = field(default_factory=dict)
     record_bytes: dict[str, int] = field(default_factory=dict)
     fates: dict[tuple[str, str], int] = field(default_factory=dict)
+    incomplete: dict[str, int] = field(default_factory=dict)  # windows, by the input they miss
     late: int = 0
     forced: int = 0
     windows: int = 0
@@ -26,6 +28,7 @@ class Totals:
         _add(self.records, counts.records)
         _add(self.record_bytes, counts.record_bytes)
         _add(self.fates, counts.fates)
+        _add(self.incomplete, counts.incomplete)
         self.late += counts.late
         self.forced += counts.forced
 
@@ -39,10 +42,26 @@ class Totals:
         _add(self.records, other.records)
         _add(self.record_bytes, other.record_bytes)
         _add(self.fates, other.fates)
+        _add(self.incomplete, other.incomplete)
         self.late += other.late
         self.forced += other.forced
         self.windows += other.windows
         self.dead_letter += other.dead_letter
+
+    def figures(self) -> Figures:
+        """The counters that these are."""
+        figures = Figures()
+        for input, count in self.records.items():
+            figures.count("motet_records_total", count, input)
+        for input, count in self.record_bytes.items():
+            figures.count("motet_record_bytes_total", count, input)
+        for (input, fate), count in self.fates.items():
+            figures.count("motet_record_fates_total", count, input, fate)
+        for input, count in self.incomplete.items():
+            figures.count("motet_windows_incomplete_total", count, input)
+        figures.count("motet_windows_total", self.windows)
+        figures.count("motet_windows_forced_total", self.forced)
+        return figures
 
 
 def _add(into: dict[_K, int], what: dict[_K, int]) -> None:

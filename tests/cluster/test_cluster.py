@@ -23,6 +23,7 @@ from pipeline.local import run_local
 from pipeline.slot.ports import OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec, loads
 from pipeline.tasks.host import RunControl
+from pipeline.tasks.view import View
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -169,10 +170,34 @@ def run_and_kill(job: Job, name: str, kill: Callable[[dict[str, list[int]]], Non
 
 def test_a_calm_run_on_ray_gives_the_results_of_one_process(job, calm, ray_address):
     spec = job.spec("steady")
-    totals, _ = run_on_ray(spec, job.connector, RunControl(until_end=True))
+    ready = threading.Event()
+    shown: list[tuple[View, bool]] = []
+    control = RunControl(
+        until_end=True, ready=ready, show=lambda view: shown.append((view, ready.is_set()))
+    )
+    totals, _ = run_on_ray(spec, job.connector, control)
     assert sorted(job.results("steady")) == calm
     assert totals.windows == len(calm)
     assert totals.records == {"mic": STREAMS * SECONDS, "chat": STREAMS * -(-SECONDS // 3)}
+    [(view, was_ready)] = shown
+    assert not was_ready
+    snapshot = view.snapshot()
+    figures = snapshot.figures
+    assert (snapshot.host, snapshot.not_ready) == ("ray", None)
+    for name, count in totals.records.items():
+        assert figures.value("motet_records_total", name) == count
+    assert figures.value("motet_windows_total") == totals.windows
+    assert figures.value("motet_windows_incomplete_total", "chat") == totals.incomplete["chat"] > 0
+    assert figures.histograms["motet_stage_queue_seconds", ("sound",)].count == totals.windows
+    assert 0 < figures.histograms["motet_end_to_end_seconds", ()].count < totals.windows
+    assert [(lane.lane, lane.slot) for lane in snapshot.lanes] == [(0, 0), (1, 1), (2, 0), (3, 1)]
+    assert all(lane.positions == lane.ends for lane in snapshot.lanes)
+    lags = [values for (name, _), values in figures.gauges.items() if "lag_records" in name]
+    assert lags == [[0]] * 2 * LANES
+    assert sorted((r.stage, r.device) for r in snapshot.replicas) == [
+        ("sound", "cpu"),
+        ("words", "cpu"),
+    ]
 
 
 @pytest.mark.parametrize("role", ["encoder", "ingest", "fusion"])
@@ -182,6 +207,11 @@ def test_a_killed_actor_changes_nothing(job, calm, ray_address, role):
     )
     assert supervisor.restarts == {role: 1}, "the fault did not happen"
     assert sorted(job.results(f"kill-{role}")) == calm
+    figures = supervisor.view.snapshot().figures
+    assert figures.value("motet_records_total", "mic") == STREAMS * SECONDS
+    assert figures.value("motet_records_total", "chat") == STREAMS * -(-SECONDS // 3)
+    assert figures.value("motet_windows_total") == len(calm)
+    assert figures.value("motet_actor_restarts_total", role, "died") == 1
 
 
 def test_a_killed_driver_goes_on_where_it_was(job, calm, ray_address, tmp_path):

@@ -59,9 +59,14 @@ def test_the_readme_runs_as_it_stands(folder, capsys):
     assert "'camera', 'chat', 'mic'" in lines[0]
     assert "'words': " in lines[0]
 
+    said = subprocess.run([*PYTHON, block("Pipeline(")], check=True, capture_output=True, text=True)
+    assert "'windows': 2" in said.stdout
+
     loudness = block("class Loudness")
     (folder / "loudness.py").write_text(loudness)
-    stages, fusion = block("loudness:Loudness").split("fusion: {")
+    assert main(["try", "loudness:Loudness", "talk.wav", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["windows"]
+    stages, fusion = block('loudness:Loudness", of').split("fusion: {")
     sets = [f"stages.loud={stages.partition('loud:')[2].strip()}"]
     sets.append(f"fusion.of={re.search(r'of: ({.*?})', fusion)[1]}")
     command = ["run", "studio.yaml", "--local", "--until-end", "--set", "name=studio-loud"]

@@ -157,7 +157,7 @@ class Machine(RuleBasedStateMachine):
             JobResult(failure="no") if data.draw(st.booleans()) else JobResult((window, "output"))
             for window in held.windows
         ]
-        self.dispatcher.done(held.assignment.number, results)
+        self.dispatcher.done(held.assignment.number, results, self.now_us)
         expected = {
             (window, held.assignment.stage): result
             for window, result in zip(held.windows, results, strict=True)
@@ -178,7 +178,7 @@ class Machine(RuleBasedStateMachine):
             if self.model.lonely_deaths.get(key) == DEATHS_MAX:
                 expected[key] = JobResult(failure="it died")
             self.model.suspects.add(key)
-        self.dispatcher.lost(held.assignment.number, "it died")
+        self.dispatcher.lost(held.assignment.number, "it died", self.now_us)
         self.take({k: v for k, v in expected.items() if k not in self.model.settled})
 
     @rule(elapsed_us=st.sampled_from([0, SECOND_US // 4, SECOND_US, 4 * SECOND_US]))
@@ -281,7 +281,7 @@ class Machine(RuleBasedStateMachine):
             for held in list(self.out.values()):
                 del self.out[held.assignment.number]
                 results = [JobResult((window, "output")) for window in held.windows]
-                self.dispatcher.done(held.assignment.number, results)
+                self.dispatcher.done(held.assignment.number, results, self.now_us)
             self.take_rest()
             self.assign()
             if not self.out:
@@ -316,7 +316,7 @@ def test_a_replica_takes_all_that_is_queued_at_once_up_to_batch_max():
     sizes = [len(each.jobs) for each in dispatcher.assign(0)]
     assert sizes == [3, 3]  # two batches of credit
     assert dispatcher.queued("a") == 2
-    dispatcher.done(1, [JobResult(1)] * 3)
+    dispatcher.done(1, [JobResult(1)] * 3, 0)
     assert [[j.stream for j in each.jobs] for each in dispatcher.assign(0)] == [["s6", "s7"]]
 
 
@@ -361,7 +361,7 @@ def test_a_chain_gets_the_outputs_of_those_before_it():
         [each] = dispatcher.assign(0)
         assert each.stage == name
         assert each.jobs[0].upstream == upstream
-        dispatcher.done(each.number, [JobResult(name.upper())])
+        dispatcher.done(each.number, [JobResult(name.upper())], 0)
     assert {key[1]: result.output for key, result in settled(dispatcher).items()} == {
         "a": "A",
         "b": "B",
@@ -388,9 +388,9 @@ def test_all_behind_a_stage_that_failed_have_failed_where_nothing_is_left_to_rea
         for _ in range(1 if how == "failed" else DEATHS_MAX + 1):  # the first was no lonely one
             [each] = dispatcher.assign(0)
             if how == "failed":
-                dispatcher.done(each.number, [JobResult(failure="no")])
+                dispatcher.done(each.number, [JobResult(failure="no")], 0)
             else:
-                dispatcher.lost(each.number, "it died")
+                dispatcher.lost(each.number, "it died", 0)
     assert {key[1]: result.failure for key, result in settled(dispatcher).items()} == {
         "a": {"failed": "no", "timed out": "timeout"}.get(how, "it died"),
         "b": "nothing to read: a failed",
@@ -406,8 +406,8 @@ def test_a_stage_goes_on_with_its_records_or_with_another_upstream():
     jobs = {"a": job(record()), "b": job(record()), "own": job(record()), "other": job()}
     dispatcher.submit(1, jobs, 0)
     first, second = dispatcher.assign(0)
-    dispatcher.done(first.number, [JobResult(failure="no")])
-    dispatcher.done(second.number, [JobResult("B")])
+    dispatcher.done(first.number, [JobResult(failure="no")], 0)
+    dispatcher.done(second.number, [JobResult("B")], 0)
     dispatcher.set_replicas("own", ["own"])
     dispatcher.set_replicas("other", ["other"])
     assert [(each.stage, each.jobs[0].upstream) for each in dispatcher.assign(0)] == [
@@ -424,9 +424,9 @@ def test_what_comes_after_the_timeout_is_dropped_and_its_payload_is_free_at_once
     dispatcher.expire(SECOND_US)
     assert settled(dispatcher) == {(1, "a"): JobResult(failure="timeout")}
     assert dispatcher._windows[1]["a"].job is dispatch._NO_JOB
-    dispatcher.done(first.number, [JobResult("too late")])
+    dispatcher.done(first.number, [JobResult("too late")], 0)
     assert settled(dispatcher) == {}
-    dispatcher.done(second.number, [JobResult("B")])
+    dispatcher.done(second.number, [JobResult("B")], 0)
     assert settled(dispatcher) == {(1, "b"): JobResult("B")}
 
 
@@ -435,14 +435,14 @@ def test_windows_of_a_lost_batch_run_one_by_one_ahead_of_all_others():
     for window in range(6):
         dispatcher.submit(window, {"a": job(record(), stream=f"s{window}")}, 0)
     first, second = dispatcher.assign(0)
-    dispatcher.done(second.number, [JobResult(0)] * 3)
-    dispatcher.lost(first.number, "it died")
+    dispatcher.done(second.number, [JobResult(0)] * 3, 0)
+    dispatcher.lost(first.number, "it died", 0)
     dispatcher.submit(9, {"a": job(record(), stream="s9")}, 0)
     order = []
     while assignments := dispatcher.assign(0):
         [each] = assignments
         order.append([j.stream for j in each.jobs])
-        dispatcher.done(each.number, [JobResult(0)] * len(each.jobs))
+        dispatcher.done(each.number, [JobResult(0)] * len(each.jobs), 0)
     assert order == [["s0"], ["s1"], ["s2"], ["s9"]]
 
 
@@ -455,9 +455,9 @@ def test_only_the_window_that_kills_alone_has_failed():
         [each] = assignments
         if "s1" in [j.stream for j in each.jobs]:
             deaths += 1
-            dispatcher.lost(each.number, f"death {deaths}")
+            dispatcher.lost(each.number, f"death {deaths}", 0)
         else:
-            dispatcher.done(each.number, [JobResult("fine")] * len(each.jobs))
+            dispatcher.done(each.number, [JobResult("fine")] * len(each.jobs), 0)
     assert settled(dispatcher) == {
         (0, "a"): JobResult("fine"),
         (1, "a"): JobResult(failure="death 4"),
@@ -472,14 +472,14 @@ def test_a_batch_of_one_beside_another_is_not_blamed_for_the_death():
     dispatcher.submit("kills", {"a": job(record(), stream="kills")}, 0)
     dispatcher.submit("good", {"a": job(record(), stream="good")}, 0)
     for each in dispatcher.assign(0):
-        dispatcher.lost(each.number, "both were on it")
+        dispatcher.lost(each.number, "both were on it", 0)
     for _ in range(DEATHS_MAX - 1):
         [each] = dispatcher.assign(0)
-        dispatcher.lost(each.number, "alone")
+        dispatcher.lost(each.number, "alone", 0)
     assert settled(dispatcher) == {}
     [each] = dispatcher.assign(0)
     assert each.jobs[0].stream == dispatcher._running[each.number][3][0].window
-    dispatcher.lost(each.number, "alone")
+    dispatcher.lost(each.number, "alone", 0)
     assert settled(dispatcher) != {}
 
 
@@ -491,9 +491,9 @@ def test_a_replica_that_comes_back_by_name_has_the_credit_that_its_batches_left(
     dispatcher.set_replicas("a", [])
     dispatcher.set_replicas("a", ["a-0"])
     assert dispatcher.assign(0) == []
-    dispatcher.done(first.number, [JobResult(0)])
+    dispatcher.done(first.number, [JobResult(0)], 0)
     assert len(dispatcher.assign(0)) == 1
-    dispatcher.done(second.number, [JobResult(0)])
+    dispatcher.done(second.number, [JobResult(0)], 0)
     assert len(dispatcher.assign(0)) == 1
 
 
@@ -503,7 +503,7 @@ def test_replicas_that_hold_a_batch_for_twice_the_timeout_are_overdue():
     dispatcher.submit(2, {"a": job(record())}, 0)
     first, second = dispatcher.assign(5)
     dispatcher.expire(2 * SECOND_US)
-    dispatcher.done(second.number, [JobResult(0)])
+    dispatcher.done(second.number, [JobResult(0)], 0)
     assert dispatcher.overdue(2 * SECOND_US + 5) == []
     assert dispatcher.overdue(2 * SECOND_US + 6) == [first.replica]
 
@@ -539,4 +539,4 @@ def test_results_of_another_number_than_its_jobs_are_an_error():
     dispatcher.submit(1, {"a": job(record())}, 0)
     [each] = dispatcher.assign(0)
     with pytest.raises(ValueError, match="zip"):
-        dispatcher.done(each.number, [])
+        dispatcher.done(each.number, [], 0)

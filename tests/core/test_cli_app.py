@@ -7,50 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-from pipeline import __version__
 from pipeline.cli import connect, main
 from pipeline.cli.errors import guarded
 from pipeline.errors import InvalidInput, MotetError, Problem, Unreachable
-
-LOBBY = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's example
-
-RUN_ALL = """
-import sys
-from actors.__main__ import cli_main
-for line in sys.argv[1:]:
-    code = cli_main(line.split())
-    names = "torch ray librosa kafka pyarrow numpy scipy numba av soundfile soxr PIL rich".split()
-    heavy = [name for name in names if name in sys.modules]
-    if code or heavy:
-        sys.exit(f"motet {line}: exit code {code}, imports {heavy}")
-"""
-
-
-def run_all(*lines: str) -> str:
-    """The stdout of command lines that run one after another in a fresh process."""
-    command = [sys.executable, "-c", RUN_ALL, *lines]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-def test_help_imports_nothing_heavy_and_shows_an_example():
-    commands = ["demo", "validate", "schema", "run", "publish", "tail"]
-    commands += ["topics create", "kafka start", "kafka stop", "kafka status"]
-    out = run_all("--version", *(f"{command} --help" for command in ["", *commands]))
-    version, *helps = out.split("Usage: ")
-    assert version == f"motet {__version__}\n"
-    assert len(helps) == 1 + len(commands)
-    for text in helps:
-        assert "Example: motet" in text
-
-
-def test_schema_and_validate_import_nothing_heavy():
-    run_all("schema", f"validate {LOBBY}", f"validate {LOBBY} --json")
 
 
 def test_no_command_shows_the_help_as_an_error_of_usage(capsys):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from pipeline import clock
 from pipeline.cli import main
 from pipeline.cli import publish as publish_command
 from pipeline.cli.publish import Play, play_to
-from pipeline.cli.publish_target import check_inputs, choose_input
-from pipeline.connectors.files import SourceFile, Target, Timeline
+from pipeline.cli.publish_target import check_inputs, choose_input, pictures, targeted
+from pipeline.connectors.files import Pictures, SourceFile, Target, Timeline, parts, timelines
 from pipeline.connectors.memory import MemoryConnector
 from pipeline.connectors.memory_broker import MemoryBroker
 from pipeline.connectors.partitioner import partition_for
@@ -260,3 +263,104 @@ def test_many_streams_at_once_raise_the_limit_of_open_files_or_say_so(monkeypatc
     assert limits[-1] == (756, 1024)
     with pytest.raises(InvalidInput, match="2000 streams: that many streams need 2256 open files"):
         publish_command._allow_open_files(2000)
+
+
+# -- films ------------------------------------------------------------------------------------
+
+
+def film(path: Path, seconds: int = 2, sound: bool = True) -> Path:
+    """Pictures at 10 a second and, at will, a tone."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = out.add_stream("aac", rate=48_000, layout="stereo") if sound else None
+        for number in range(10 * seconds):
+            grey = np.full((48, 64, 3), 10 * number % 250, np.uint8)
+            out.mux(video.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        if audio is not None:
+            wave = np.sin(np.arange(48_000 * seconds) / 20).astype(np.float32) / 3
+            frame = av.AudioFrame.from_ndarray(np.stack([wave, wave]), "fltp", layout="stereo")
+            frame.rate = 48_000
+            out.mux(audio.encode(frame))
+            out.mux(audio.encode(None))
+        out.mux(video.encode(None))
+    return path
+
+
+def of_path(path: Path) -> SourceFile:
+    return SourceFile(path, "video", "video/mp4")
+
+
+def test_a_films_sound_and_pictures_go_each_to_the_input_that_takes_it(tmp_path):
+    file = of_path(film(tmp_path / "a.mp4"))
+    found = targeted([file], None, load(LOBBY), (), None)
+    assert [(part.kind, target.topic) for part, target in found] == [
+        ("audio", "lobby.audio"),
+        ("image", "lobby.video"),
+    ]
+    [(part, target)] = targeted([file], None, load(LOBBY), (), "image")
+    assert (part.kind, target.content_type) == ("image", "image/jpeg")
+    [(part, target)] = targeted([file], None, load(LOBBY), ("mic",), None)
+    assert (part.kind, target.content_type) == ("audio", "audio/L16;rate=16000;channels=1")
+
+
+def test_what_of_a_film_no_input_takes_is_left_out_and_said(tmp_path, capsys, pipeline_file):
+    file = of_path(film(tmp_path / "a.mp4"))
+    cam = pipeline_file(
+        "  cam: {topic: c, type: image/png}", "  x: {encoder: color_histogram, of: cam}"
+    )
+    [(part, target)] = targeted([file], None, load(cam), (), None)
+    assert (part.kind, target) == ("image", Target("c", "image/png"))
+    assert "a.mp4: its audio is left out, since no input takes it" in capsys.readouterr().err
+    chat = pipeline_file(
+        "  chat: {topic: t, type: text/plain}", "  x: {encoder: hash_text, of: chat}"
+    )
+    with pytest.raises(InvalidInput, match="no input takes the sound or the pictures of a film"):
+        targeted([file], None, load(chat), (), None)
+
+
+def test_a_topic_takes_one_kind_of_a_film(tmp_path):
+    file = of_path(film(tmp_path / "a.mp4"))
+    with pytest.raises(InvalidInput, match="add --kind audio or --kind image"):
+        targeted([file], "t", None, (), None)
+    [(part, target)] = targeted([file], "t", None, (), "audio")
+    assert (part.kind, target) == ("audio", Target("t"))
+    mute = of_path(film(tmp_path / "mute.mp4", sound=False))
+    assert [part.kind for part, _ in targeted([mute], "t", None, (), None)] == ["image"]
+    with pytest.raises(InvalidInput, match=r"--kind = audio: .*mute.mp4 holds none"):
+        targeted([mute], "t", None, (), "audio")
+
+
+@pytest.mark.parametrize(
+    ("fps", "hop", "expected"),
+    [
+        (None, "1s", 2),
+        (None, "250ms", 4),
+        ("1/2", "250ms", Fraction(1, 2)),
+        ("0.1", "1s", Fraction(1, 10)),
+    ],
+)
+def test_pictures_are_two_a_second_and_one_a_window_at_least_unless_told(fps, hop, expected):
+    spec = load(LOBBY, overrides={"windows.hop": hop})
+    assert pictures(fps, 320, spec) == Pictures(Fraction(expected), 320)
+    assert pictures(None, None, None).fps == 2
+
+
+@pytest.mark.parametrize("fps", ["many", "0", "-1", "1/0", "1e9", "nan"])
+def test_a_rate_that_cannot_be_says_so(fps):
+    with pytest.raises(InvalidInput, match=f"--fps = {fps}: "):
+        pictures(fps, None, None)
+
+
+def test_a_film_is_sent_in_the_order_of_its_times(broker, tmp_path):
+    file = of_path(film(tmp_path / "a.mp4", 3))
+    chosen = [(part, Target("a" if part.kind == "audio" else "b")) for part in parts(file)]
+    lines = timelines(chosen, S, "cam-7", Pictures(Fraction(5)))
+    done = play(MemoryConnector(broker), lines, period_us=3 * S)
+    assert done.records == 3 + 15 or done.records == 4 + 15  # AAC may end with a part of a chunk
+    [sound] = published(broker, "a").values()
+    [shown] = published(broker, "b").values()
+    times = [dict(record.headers)["ce_time"] for record in shown]
+    assert [time[17:22] for time in times] == [b"%05.2f" % (40 + n / 5) for n in range(15)]
+    assert dict(sound[0].headers)["content-type"] == b"audio/L16;rate=48000;channels=2"
+    assert {record.key for record in [*sound, *shown]} == {b"cam-7"}

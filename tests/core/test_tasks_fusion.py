@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from pipelines import LOBBY, SECOND_US, load
 
+from pipeline.clock import wall_us
 from pipeline.connectors.limits import batch_bytes
 from pipeline.errors import Fenced, Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import OutRecord
 from pipeline.tasks.fusion import FusionTask
-from pipeline.tasks.fusion_runner import OWNER_CHECK_US, FusionRunner
+from pipeline.tasks.fusion_runner import FIGURES_US, OWNER_CHECK_US, FusionRunner
 from pipeline.tasks.messages import Counts, Cut, Opened, Produced, Settled
 
 LENGTHS = {"sound": 8, "colour": 24, "words": 8}
@@ -40,7 +41,8 @@ def failed(window: int, stage: str, failure: str, lane: int = 0) -> Settled:
 
 def cut(number: int, lane: int = 0, records: int = 0) -> Cut:
     positions = {"mic": number, "cam": number, "chat": number}
-    counts = Counts({"cam": records}, {"cam": 9 * records}, 1, 2, {("cam", "fused"): records})
+    fates = {("cam", "fused"): records}
+    counts = Counts({"cam": records}, {"cam": 9 * records}, 1, 2, fates, {"mic": 1})
     return Cut(lane, LaneCut(number, positions, positions), counts)
 
 
@@ -118,6 +120,25 @@ def test_slots_have_one_transaction_at_a_time_each_and_the_interval_between(task
     assert not task.idle
 
 
+def test_output_does_not_wait_for_the_interval_of_mere_offsets(task):
+    interval_us = 250_000
+    now_us = 10 * SECOND_US
+    task.on_messages(0, [opened(1, "colour"), cut(1), gave(1, "colour")])
+    assert task.due(now_us)[0].records
+    task.on_committed(0)
+    task.on_messages(0, [cut(2), opened(2, "colour"), cut(3)])
+    now_us += interval_us
+    assert task.due(now_us)[0].records == []
+    task.on_committed(0)
+    task.on_messages(0, [gave(2, "colour")])
+    assert task.next_due_us() <= now_us + 1
+    assert task.due(now_us + 1)[0].records
+    task.on_committed(0)
+    task.on_messages(0, [opened(3, "colour"), cut(4), gave(3, "colour")])
+    assert task.next_due_us() == now_us + 1 + interval_us  # but for that of other output
+    assert task.due(now_us + interval_us) == {}
+
+
 def test_counts_are_added_where_their_cut_is_committed(task):
     task.on_messages(0, [cut(1, records=3), opened(1, "colour"), cut(2, records=4)])
     assert task.due(SECOND_US)[0].cuts[0].number == 1
@@ -132,6 +153,7 @@ def test_counts_are_added_where_their_cut_is_committed(task):
     assert task.totals.records == {"cam": 12}
     assert task.totals.record_bytes == {"cam": 108}
     assert task.totals.fates == {("cam", "fused"): 12}
+    assert task.totals.incomplete == {"mic": 3}
     assert (task.totals.windows, task.totals.dead_letter, task.totals.late) == (1, 1, 3)
 
 
@@ -185,6 +207,7 @@ class Committer:
         self.turn = threading.Semaphore(0)
         self.error: Exception | None = None
         self.checks = 0
+        self.retries_total = 0
 
     def commit(self, cuts, records) -> None:
         self.entered.release()
@@ -289,9 +312,46 @@ def test_an_idle_owner_asks_now_and_then_who_owns_its_slots(loop):
     committer.error = Transient("away")  # ends nothing
     loop.now_us += OWNER_CHECK_US
     assert committer.entered.acquire(timeout=PATIENCE_S)
-    loop.eventually(lambda: loop.runner.transients_total == 1)
+    loop.now_us += FIGURES_US
+
+    def transients() -> float:
+        return loop.runner.state.figures.value("motet_transients_total", "fusion")
+
+    loop.eventually(lambda: transients() == 1)
     committer.error = Fenced("taken over")
     loop.now_us += OWNER_CHECK_US
     with pytest.raises(Fenced, match="taken over"):
         loop.ended.result(PATIENCE_S)
     assert committer.checks == 3
+
+
+def test_a_transaction_has_its_figures(loop):
+    figures = lambda: loop.runner.state.figures  # noqa: E731
+    now_us = wall_us()
+    window = opened(1, "colour")
+    shown = [window._replace(append_us=now_us - 20 * SECOND_US), opened(2, "colour")]
+    loop.runner.deliver(0, [*shown, gave(1, "colour"), gave(2, "colour"), cut(1)])
+    committer = loop.committers[0]
+    assert committer.entered.acquire(timeout=PATIENCE_S)
+    committer.retries_total = 3
+    loop.now_us += 2 * SECOND_US
+    committer.turn.release()
+    loop.eventually(lambda: figures().value("motet_commits_total", "committed") == 1)
+    assert figures().value("motet_commits_total", "retried") == 3
+    commit = figures().histograms["motet_commit_seconds", ()]
+    assert (commit.count, commit.total) == (1, 2.0)
+    whole = figures().histograms["motet_end_to_end_seconds", ()]
+    assert whole.count == 1  # of the other window no record said when it closed
+    assert 20 <= whole.total < 20 + PATIENCE_S
+
+
+def test_a_transaction_that_is_under_way_when_it_is_stopped_is_counted(loop):
+    loop.runner.deliver(0, [opened(1, "colour"), gave(1, "colour"), cut(1, records=3)])
+    assert loop.committers[0].entered.acquire(timeout=PATIENCE_S)
+    loop.runner.stop()
+    loop.committers[0].turn.release()
+    loop.ended.result(PATIENCE_S)
+    state = loop.runner.state
+    assert (state.totals.windows, state.totals.records, state.cuts) == (1, {"cam": 3}, {0: 1})
+    assert state.figures.value("motet_commits_total", "committed") == 1
+    assert state.idle

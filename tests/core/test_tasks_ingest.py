@@ -10,7 +10,9 @@ from pipeline.lane import LaneCut
 from pipeline.slot.budget import WINDOW_BYTES
 from pipeline.slot.ports import Fetch, LogRecord, TopicPartition
 from pipeline.tasks.ingest import IngestTask
+from pipeline.tasks.ingest_view import BUSY_US
 from pipeline.tasks.messages import Cut, Opened, Produced, Settled
+from pipeline.tasks.metrics import METRICS
 from pipeline.tasks.results import rfc3339
 
 TOPICS = ("in.mic", "in.cam", "in.chat")
@@ -227,3 +229,61 @@ def test_up_to_the_ends_all_is_closed_and_said_once(empty):
     assert task.finished
     task.pump(0)
     assert task.take_deliveries() == {}
+
+
+def test_what_an_ingest_half_shows():
+    told = Told({"slots": 2}, lanes=(0, 1))
+    wall_us = 100 * SECOND_US
+    told.fetch(raw("in.cam", 0, 0), raw("in.cam", 1, 10 * SECOND_US))
+    told.ends(mic=0, cam=9, chat=0)
+    [opened, _] = told.pump()
+    assert opened.append_us == 10 * SECOND_US
+    told.now_us = 40_000
+    [batch] = told.task.take_assignments(told.now_us)
+    told.now_us += BUSY_US // 2
+    view = told.task.view(told.now_us, wall_us)
+    value = view.figures.value
+    assert value("motet_consumer_lag_records", "in.cam", "0") == 7
+    assert value("motet_consumer_lag_records", "in.mic", "0") == 0
+    assert ("motet_consumer_lag_records", ("in.cam", "1")) not in view.figures.gauges  # unknown
+    assert value("motet_event_time_lag_seconds", "cam") == pytest.approx(90 - 1e-6)
+    assert ("motet_event_time_lag_seconds", ("mic",)) not in view.figures.gauges
+    bound_us, hold_us = 200_000, 200_000 + 5 * SECOND_US
+    floor_us = 10 * SECOND_US - hold_us
+    assert value("motet_clock_seconds", "cam", "0") * 1e6 == pytest.approx(
+        10 * SECOND_US + 1 - bound_us
+    )
+    assert value("motet_clock_seconds", "mic", "0") * 1e6 == pytest.approx(floor_us)
+    assert value("motet_clock_seconds", "chat", "0") * 1e6 == pytest.approx(floor_us)
+    assert ("motet_clock_seconds", ("cam", "1")) not in view.figures.gauges
+    assert value("motet_in_flight_bytes", "0") == len(RED) + WINDOW_BYTES
+    assert value("motet_in_flight_bytes", "1") == 0
+    assert value("motet_open_bytes", "0") == len(RED)
+    assert value("motet_replay_records") == view.replay_records == 0
+    assert value("motet_copartition_violations_total") == 0
+    queue = view.figures.histograms["motet_stage_queue_seconds", ("colour",)]
+    assert (queue.count, queue.total) == (1, 0.04)
+    assert view.figures.histograms["motet_stage_batch_size", ("colour",)].total == 1
+    lane, other = view.lanes
+    assert (lane.lane, lane.slot, lane.open_windows) == (0, 0, 1)
+    assert lane.positions == {"mic": 0, "cam": 2, "chat": 0}
+    assert lane.ends == {"mic": 0, "cam": 9, "chat": 0}
+    assert lane.waiting == told.task.waiting()[0]
+    assert (other.ends["cam"], other.waiting) == (None, None)
+    told.now_us += BUSY_US // 2
+    told.task.on_batch(batch.number, [JobResult("x")], told.now_us)
+    told.now_us += BUSY_US
+    figures = told.task.view(told.now_us, wall_us).figures
+    compute = figures.histograms["motet_stage_compute_seconds", ("colour",)]
+    assert (compute.count, compute.total) == (1, BUSY_US / 1e6)
+    busy = figures.value("motet_stage_busy_ratio", "colour")
+    assert busy == pytest.approx((BUSY_US / 2) / (BUSY_US * 1.5))
+    assert all(name in METRICS for name, _ in [*figures.counters, *figures.gauges])
+
+
+def test_a_recovery_shows_how_much_is_left():
+    cut = LaneCut(7, {"mic": 4, "cam": 9, "chat": 0}, {"mic": 0, "cam": 3, "chat": 0}, floor_us=0)
+    told = Told(cut=cut)
+    assert told.task.view(0, 0).replay_records == 10
+    told.fetch(raw("in.cam", 3, 0), raw("in.cam", 4, 0))
+    assert told.task.view(0, 0).figures.value("motet_replay_records") == 8

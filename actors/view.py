@@ -1,0 +1,91 @@
+"""What a run on a cluster shows: the figures of its owners, and the devices of its replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+import ray
+from ray.exceptions import RayActorError
+
+from actors.owner import OwnerPair
+from actors.remote import control
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.figures import Figures
+from pipeline.tasks.showing import Showing
+from pipeline.tasks.view import LaneView, ReplicaView, Snapshot
+
+_NOT_KNOWN: Mapping[str, object] = {"device": "starting", "gpus": []}
+
+
+class ClusterView:
+    """Told by the supervisor, asked from any thread: as of the last round of answers."""
+
+    def __init__(self, spec: PipelineSpec) -> None:
+        self._showing = Showing("ray", spec)
+        self._counted = Figures()
+        self.devices: dict[str, dict[str, object]] = {}  # replica -> what it runs on
+        self._asked: dict[Any, str] = {}  # reference -> replica
+        self._shown = self._showing.snapshot(Figures(), "starting")
+
+    def snapshot(self) -> Snapshot:
+        return self._shown
+
+    # -- told by the supervisor -------------------------------------------------------------
+
+    def restarted(self, role: str, cause: str) -> None:
+        """``cause``: one of a few words, as the metric has it."""
+        self._counted.count("motet_actor_restarts_total", 1, role, cause)
+
+    def replica_started(self, replica: str, handle: Any) -> None:
+        self._asked[control(handle.device).remote()] = replica
+
+    def replica_ended(self, replica: str) -> None:
+        self.devices.pop(replica, None)
+
+    def await_devices(self, answer: Callable[[str, Any], dict[str, object]]) -> None:
+        """``answer(replica, reference)`` waits for what one runs on."""
+        asked, self._asked = self._asked, {}
+        for ref, replica in asked.items():
+            self.devices[replica] = answer(replica, ref)
+
+    def show(
+        self,
+        owners: Iterable[OwnerPair],
+        encoders: Mapping[str, Mapping[str, Any]],
+        warnings: Iterable[str] = (),
+    ) -> None:
+        """Makes the next snapshot of what is known now; asks nobody."""
+        self._look_at_devices()
+        self._showing.warn(warnings)
+        figures = self._counted.copy()
+        lanes: list[LaneView] = []
+        not_ready: str | None = None
+        for owner in owners:
+            figures.add(owner.counted.figures)
+            if owner.counted.ingest is not None:
+                lanes += owner.counted.ingest.lanes
+            not_ready = not_ready or owner.not_ready
+        replicas = [
+            self._replica(name, stage) for stage, names in encoders.items() for name in names
+        ]
+        lanes.sort(key=lambda lane: lane.lane)
+        self._shown = self._showing.snapshot(figures, not_ready, lanes, replicas)
+
+    # -- how --------------------------------------------------------------------------------
+
+    def _replica(self, name: str, stage: str) -> ReplicaView:
+        told = self.devices.get(name, _NOT_KNOWN)
+        gpus = tuple(map(str, cast("list[str]", told["gpus"])))
+        return ReplicaView(name, stage, str(told["device"]), gpus)
+
+    def _look_at_devices(self) -> None:
+        """Those of replicas that were started anew."""
+        if not self._asked:
+            return
+        asked = list(self._asked)
+        for ref in ray.wait(asked, num_returns=len(asked), timeout=0)[0]:
+            replica = self._asked.pop(ref)
+            with suppress(RayActorError):  # its watch tells
+                self.devices[replica] = ray.get(ref)

@@ -1,0 +1,187 @@
+"""The ports of this machine, the broker, and with a pipeline file all that it names."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import clock
+from pipeline.cli.arguments import load_spec
+from pipeline.cli.doctor_check import Check, error, ok, warning
+from pipeline.errors import InvalidInput, MotetError, Problem
+from pipeline.slot.ports import TopicPartition
+
+if TYPE_CHECKING:
+    from pipeline.slot.ports import Connector, Control, TopicInfo
+    from pipeline.spec import PipelineSpec
+
+METRICS_HOST, METRICS_PORT = "127.0.0.1", 9464
+_REACH_S = 3.0
+_SKEW_US = 1_000_000
+
+
+def checks(file: Path | None, bootstrap: str | None) -> Iterator[Check]:
+    """What is checked depends on what is named: a file has its own broker, port and topics."""
+    from pipeline.cli.connect import bootstrap_default
+
+    if file is None:
+        yield kafka_port()
+        yield page_port(METRICS_HOST, METRICS_PORT)
+        yield from broker(bootstrap or bootstrap_default(), {}, demanded=bootstrap is not None)
+        return
+    try:
+        spec = load_spec(file)
+    except InvalidInput as wrong:
+        yield from _errors(str(file), wrong)
+        return
+    yield ok("file", f"{file}: pipeline '{spec.name}' is valid")
+    if spec.metrics.port:
+        yield page_port(spec.metrics.host, spec.metrics.port)
+    yield from _encoders(spec)
+    where = bootstrap or spec.kafka.bootstrap
+    found = list(broker(where, spec.kafka.client, demanded=True))
+    yield from found
+    if all(check.state == "ok" for check in found):
+        yield from _topics(_connector(where, spec.kafka.client), spec, file)
+
+
+def kafka_port() -> Check:
+    from pipeline.broker.ports import HOST, USUAL_PORT, is_free
+    from pipeline.broker.probe import cluster_id
+
+    if is_free(USUAL_PORT):
+        return ok("port 9092", "free: `motet kafka start` takes it")
+    if cluster_id(HOST, USUAL_PORT) is not None:
+        return ok("port 9092", "a Kafka broker answers there")
+    remedy = "`motet kafka start` takes another port and says which: export KAFKA=HOST:PORT"
+    return warning("port 9092", "another program has it", remedy)
+
+
+def page_port(host: str, port: int) -> Check:
+    name = f"port {port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as failed:
+        why = (failed.strerror or str(failed)).lower()
+        remedy = "end what has it, perhaps a pipeline that runs, or set metrics.port"
+        return warning(name, f"cannot be taken for the page and /metrics ({why})", remedy)
+    return ok(name, "free: the page and /metrics")
+
+
+def broker(where: str, client: dict[str, object], *, demanded: bool) -> Iterator[Check]:
+    """Whether one of the addresses takes a connection, and a Kafka answers there."""
+    why = _refusal(where)
+    if why is None:
+        why = _no_kafka(where, client)
+        demanded = True  # something is there, and a run would meet it
+    if why is None:
+        yield ok("broker", f"a Kafka answers at {where}")
+        return
+    remedy = "start one with `motet kafka start`, or name yours: --bootstrap HOST:PORT"
+    if demanded:
+        yield error("broker", why, remedy)
+    else:
+        yield warning("broker", f"none at {where}, where pipeline files look for it", remedy)
+
+
+def _refusal(where: str) -> str | None:
+    """Why none of the addresses takes a connection; None where one does."""
+    from pipeline.cli.connect import address
+
+    why = ""
+    for host, port in map(address, where.split(",")):
+        try:
+            socket.create_connection((host, port), timeout=_REACH_S).close()
+        except OSError as failed:
+            why = f"{host}:{port} takes no connection ({(failed.strerror or str(failed)).lower()})"
+        else:
+            return None
+    return why
+
+
+def _no_kafka(where: str, client: dict[str, object]) -> str | None:
+    """What a client says that cannot ask its first question; None where it can."""
+    try:
+        control = _connector(where, client).control()
+        try:
+            control.topics([f"motet-doctor-{clock.monotonic_us()}"])
+        finally:
+            control.close()
+    except MotetError as failed:
+        return str(failed).splitlines()[0]
+    return None
+
+
+def _connector(where: str, client: dict[str, object]) -> Connector:
+    from pipeline.connectors.kafka import KafkaConnector
+
+    return KafkaConnector(where, dict(client), reach_timeout_s=_REACH_S)
+
+
+def _encoders(spec: PipelineSpec) -> Iterator[Check]:
+    from pipeline.encoders.checking import check_pipeline
+
+    try:
+        check_pipeline(spec)
+    except InvalidInput as wrong:
+        yield from _errors("encoders", wrong)
+    else:
+        yield ok("encoders", f"{len(spec.stages)} can be built, and fit what they read")
+
+
+def _topics(connector: Connector, spec: PipelineSpec, file: Path) -> Iterator[Check]:
+    from pipeline.cli.topic_plan import problems_of, wanted_topics
+
+    wanted = wanted_topics(spec)
+    control = connector.control()
+    try:
+        there = control.topics([topic.name for topic in wanted])
+        errors, warnings = problems_of(wanted, there, f"`motet topics create {file}` makes it")
+        yield from (_problem("error", problem) for problem in errors)
+        yield from (_problem("warning", problem) for problem in warnings)
+        if not errors and not warnings:
+            yield ok("topics", f"{len(wanted)} are there and fit")
+        yield from _skew(control, {t.name: there[t.name] for t in wanted if t.is_input})
+    except MotetError as failed:
+        yield error("topics", str(failed).splitlines()[0], "see the broker's log and its rights")
+    finally:
+        control.close()
+
+
+def _skew(control: Control, inputs: dict[str, TopicInfo | None]) -> Iterator[Check]:
+    """The broker's clock is seen in the records that it stamped: none is of the future."""
+    ahead_us: int | None = None
+    for topic, info in inputs.items():
+        if info is None or not info.append_time:
+            continue
+        for number in range(info.partitions):
+            record = control.last_record(TopicPartition(topic, number))
+            if record is not None:
+                found_us = record.timestamp_us - clock.wall_us()
+                ahead_us = found_us if ahead_us is None else max(ahead_us, found_us)
+    if ahead_us is None:
+        return
+    if ahead_us > _SKEW_US:
+        found = f"this machine's is at least {ahead_us / 1e6:.1f} s behind the broker's"
+        yield warning("clocks", found, "set both by NTP: idle times and lags are measured by them")
+    else:
+        yield ok("clocks", "the broker stamped no record later than now")
+
+
+def _errors(check: str, wrong: InvalidInput) -> Iterator[Check]:
+    for problem in wrong.problems:
+        if isinstance(problem, Problem):
+            yield _problem("error", problem)
+        else:
+            yield error(check, problem, "correct it")
+
+
+def _problem(state: str, problem: Problem) -> Check:
+    shown = f"{problem.key} = {problem.value}" if problem.value else problem.key
+    make = error if state == "error" else warning
+    return make(shown.partition(" = ")[0], f"{shown}: {problem.why}", problem.remedy)

@@ -1,0 +1,128 @@
+"""The paths of contract section 6 and what each answers."""
+
+from __future__ import annotations
+
+import platform
+from functools import partial
+from importlib.resources import files
+from urllib.parse import quote
+
+import orjson
+
+from pipeline import __version__
+from pipeline.errors import MotetError
+from pipeline.monitor.events import CONTENT_TYPE as EVENTS
+from pipeline.monitor.events import send_events
+from pipeline.monitor.exposition import CONTENT_TYPE as EXPOSITION
+from pipeline.monitor.exposition import exposition
+from pipeline.monitor.handler import Answer, Request, Route, Stream, text
+from pipeline.monitor.media import Asked, Busy, MediaFinder
+from pipeline.monitor.results import ResultFeed, TooManyReaders
+from pipeline.monitor.sampler import Sampler
+from pipeline.monitor.state import StateWriter
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.figures import Figures
+
+LAST_MAX = 200
+OPEN_S = 10.0
+_PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+
+
+class Routes:
+    """Answers from the run that is shown; every method may be called by any thread."""
+
+    def __init__(
+        self, spec: PipelineSpec, sampler: Sampler, feed: ResultFeed, finder: MediaFinder
+    ) -> None:
+        self._spec = spec
+        self._sampler = sampler
+        self._feed = feed
+        self._finder = finder
+        self._writer = StateWriter(spec)
+        folder = files("pipeline.monitor") / "page"
+        self._page = {at: (folder / name).read_bytes() for at, (name, _) in _PAGE.items()}
+
+    def table(self, page: bool) -> dict[str, Route]:
+        """By path; without ``page`` those alone that tell nothing of what the streams hold."""
+        figures: dict[str, Route] = {
+            "/metrics": self._metrics,
+            "/healthz": lambda _: text(200, "ok"),
+            "/readyz": self._ready,
+        }
+        if not page:
+            return figures
+        return {
+            **dict.fromkeys(_PAGE, self._show_page),
+            **figures,
+            "/api/state": self._state,
+            "/api/results": self._results,
+            "/api/media": self._media,
+            "/favicon.ico": lambda _: Answer(204, b""),
+        }
+
+    def _show_page(self, request: Request) -> Answer:
+        content, token = self._page[request.path], self._spec.metrics.token
+        if request.path == "/" and token is not None:
+            # the page was asked for with it, and every request needs it
+            query = f"?token={quote(str(token), safe='')}".encode()
+            for name in (b"page.js", b"page.css"):
+                content = content.replace(b'"%s"' % name, b'"%s%s"' % (name, query))
+        return Answer(200, content, _PAGE[request.path][1], {"Cache-Control": "no-cache"})
+
+    def _metrics(self, _: Request) -> Answer:
+        snapshot = self._sampler.snapshot()
+        figures = snapshot.figures.copy() if snapshot else Figures()
+        if not any(name == "motet_build_info" for name, _ in figures.gauges):
+            labels = (__version__, platform.python_version(), self._writer.model)
+            figures.gauge("motet_build_info", 1, *labels)
+        return Answer(200, exposition(figures), EXPOSITION)
+
+    def _ready(self, _: Request) -> Answer:
+        snapshot = self._sampler.snapshot()
+        why = "starting" if snapshot is None else snapshot.not_ready
+        return text(200, "ready") if why is None else text(503, why)
+
+    def _state(self, _: Request) -> Answer:
+        state = self._writer.state(self._sampler.recent(), self._feed.streams())
+        return Answer(200, orjson.dumps(state), "application/json")
+
+    def _results(self, request: Request) -> Answer | Stream:
+        last = request.query.get("last", "0")
+        if not last.isdecimal() or len(last) > 6:
+            return text(400, f"last = {last[:40]}: not a number; write ?last=10")
+        after = request.headers.get("Last-Event-ID")
+        if after is not None:  # headers come as Latin-1, ids are UTF-8
+            after = after.encode("latin-1", "replace").decode("utf-8", "replace")
+        try:
+            reader = self._feed.open(
+                request.query.get("stream"), min(int(last), LAST_MAX), after, OPEN_S
+            )
+        except TooManyReaders:
+            return text(503, "too many readers of results; read the topic itself", Retry_After="10")
+        except MotetError as error:
+            return text(503, " ".join(str(error).split()), Retry_After="2")
+        leave = partial(self._feed.leave, reader)
+        return Stream(EVENTS, partial(send_events, reader), leave)
+
+    def _media(self, request: Request) -> Answer:
+        query = request.query
+        stream, start, name = (query.get(key, "") for key in ("stream", "start_us", "input"))
+        if name not in self._spec.inputs:
+            known = ", ".join(self._spec.inputs)
+            return text(400, f"input = {name[:40]}: no such input; there are: {known}")
+        if not start.removeprefix("-").isdecimal() or len(start) > 20:
+            return text(400, f"start_us = {start[:40]}: not a number; write the window's start_us")
+        try:
+            picture = self._finder.find(Asked(stream, int(start), name))
+        except Busy:
+            return text(503, "other media are being looked for", Retry_After="2")
+        except MotetError as error:
+            return text(502, " ".join(str(error).split()))
+        if picture is None:
+            return text(404, "not found among the records that were looked at")
+        cached = {"Cache-Control": "private, max-age=600"}
+        return Answer(200, picture.content, picture.content_type, cached)

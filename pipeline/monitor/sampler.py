@@ -1,0 +1,131 @@
+"""Looks at the run once a second, so that rates are those of the last seconds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from pipeline import clock
+from pipeline.tasks.figures import Figures, Histogram
+from pipeline.tasks.view import Snapshot, View
+
+_log = logging.getLogger(__name__)
+
+STEP_S = 1.0
+RATES_US = 5_000_000
+QUANTILES_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    at_us: int  # monotonic
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The run now, some seconds ago (for rates) and a minute ago (for quantiles)."""
+
+    now: Sample
+    seconds_ago: Sample
+    minute_ago: Sample
+
+    def rate(self, name: str, *labels: str) -> float:
+        """A counter's growth a second."""
+        span_s = self._span_s
+        before = self.seconds_ago.snapshot.figures.value(name, *labels)
+        return max(0.0, self._figures.value(name, *labels) - before) / span_s if span_s > 0 else 0.0
+
+    def total_rate(self, name: str, *labels: str) -> float:
+        """Growth a second of what a histogram's values add up to."""
+        histogram = self._figures.histograms.get((name, labels))
+        if histogram is None or (span_s := self._span_s) <= 0:
+            return 0.0
+        before = self.seconds_ago.snapshot.figures.histograms.get((name, labels))
+        return max(0.0, histogram.total - (before.total if before else 0.0)) / span_s
+
+    def histogram(self, name: str, *labels: str) -> Histogram | None:
+        """What was observed in the last minute; None where nothing was."""
+        histogram = self._figures.histograms.get((name, labels))
+        if histogram is None:
+            return None
+        before = self.minute_ago.snapshot.figures.histograms.get((name, labels))
+        if before is not None:
+            pairs = zip(histogram.counts, before.counts, strict=True)
+            counts = [max(0, now - then) for now, then in pairs]
+            histogram = Histogram(histogram.bounds, counts, histogram.total - before.total)
+        return histogram if histogram.count else None
+
+    @property
+    def _figures(self) -> Figures:
+        return self.now.snapshot.figures
+
+    @property
+    def _span_s(self) -> float:
+        return (self.now.at_us - self.seconds_ago.at_us) / 1e6
+
+
+class Sampler:
+    """Keeps a snapshot a second for a minute; may be asked from any thread.
+
+    Invariant: ``_samples`` is in the order of time, and never empty once a view was shown.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._samples: deque[Sample] = deque()
+        self._view: View | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor-sampler", daemon=True)
+
+    def show(self, view: View) -> None:
+        """Another view than before is another run: its rates begin anew."""
+        with self._lock:
+            self._view = view
+            self._samples.clear()
+        self._sample()
+        if not self._thread.is_alive() and not self._closed.is_set():
+            self._thread.start()
+
+    def snapshot(self) -> Snapshot | None:
+        """The run as it stands now; None before there is one."""
+        with self._lock:
+            view = self._view
+        return None if view is None else view.snapshot()
+
+    def recent(self) -> Recent | None:
+        snapshot = self.snapshot()
+        with self._lock:
+            if snapshot is None or not self._samples:
+                return None
+            now = Sample(clock.monotonic_us(), snapshot)
+            return Recent(now, self._before(now, RATES_US), self._before(now, QUANTILES_US))
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(2 * STEP_S)
+
+    def _before(self, now: Sample, distance_us: int) -> Sample:
+        """The newest sample that is so far back, or the oldest."""
+        fitting = (s for s in reversed(self._samples) if now.at_us - s.at_us >= distance_us)
+        return next(fitting, self._samples[0])
+
+    def _run(self) -> None:
+        while not self._closed.wait(STEP_S):
+            try:
+                self._sample()
+            except Exception as error:  # the next second may be better; a scrape says the same
+                _log.error("motet: the run's figures: %s: %s", type(error).__name__, error)
+
+    def _sample(self) -> None:
+        snapshot = self.snapshot()
+        if snapshot is None:
+            return
+        sample = Sample(clock.monotonic_us(), snapshot)
+        with self._lock:
+            self._samples.append(sample)
+            while sample.at_us - self._samples[0].at_us > QUANTILES_US + 2_000_000:
+                self._samples.popleft()

@@ -1,0 +1,154 @@
+"""What an ingest half shows of itself: its figures, and each lane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.lane import LaneSpec
+from pipeline.tasks.figures import Figures
+from pipeline.tasks.lane_feed import LaneFeed
+from pipeline.tasks.view import LaneView
+
+BUSY_US = 2_000_000  # the time that a busy ratio is about, at least
+_NEVER_US = -(1 << 62)  # before all event time
+
+
+class IngestView(NamedTuple):
+    """At one moment; replaced as a whole, and never changed: safe to read from any thread."""
+
+    figures: Figures
+    lanes: tuple[LaneView, ...]
+    replay_records: int
+
+
+class IngestFigures:
+    """What one ingest owner has seen and taken.
+
+    It is told every record and, by the dispatcher, every batch; gauges are made when it is asked.
+    What is committed is not counted here but in ``Totals``: it must be counted once.
+    """
+
+    def __init__(self, topics: Mapping[str, str], spec: LaneSpec, slots: Mapping[int, int]) -> None:
+        """``topics`` by input; ``slots`` by lane."""
+        self._topics = topics
+        self._bounds = {rule.name: rule.bound_us for rule in spec.inputs if rule.gating}
+        self._slots = slots
+        self._figures = Figures()
+        self._newest: dict[str, int] = {}
+        self._reached: dict[int, dict[str, int]] = {lane: {} for lane in slots}
+        self._since: dict[str, tuple[int, int]] = {}  # stage: when it was looked at, busy by then
+        self._ratios: dict[str, float] = {}
+
+    # -- told -----------------------------------------------------------------------------
+
+    def read(self, input: str, end_us: int) -> None:
+        if end_us > self._newest.get(input, _NEVER_US):
+            self._newest[input] = end_us
+
+    def applied(self, lane: int, input: str, end_us: int) -> None:
+        reached = self._reached[lane]
+        if end_us > reached.get(input, _NEVER_US):
+            reached[input] = end_us
+
+    def assigned(self, stage: str, waited_us: Sequence[int]) -> None:
+        figures = self._figures
+        figures.observe("motet_stage_batch_size", len(waited_us), stage)
+        for waited in waited_us:
+            figures.observe("motet_stage_queue_seconds", waited / 1e6, stage)
+
+    def returned(self, stage: str, took_us: int) -> None:
+        self._figures.observe("motet_stage_compute_seconds", took_us / 1e6, stage)
+
+    # -- asked ----------------------------------------------------------------------------
+
+    def view(
+        self,
+        feeds: Mapping[int, LaneFeed],
+        in_flight_bytes: Mapping[int, int],
+        paused: int,
+        violations: int,
+        busy: Mapping[str, tuple[int, int]],
+        now_us: int,
+        wall_us: int,
+    ) -> IngestView:
+        """``busy``: by stage, the time that its replicas had work so far, and their number."""
+        figures = self._figures.copy()
+        figures.count("motet_copartition_violations_total", violations)
+        waits = sum(feed.merge.align_waits_total for feed in feeds.values())
+        figures.count("motet_align_waits_total", waits)
+        for name, newest_us in self._newest.items():
+            figures.gauge("motet_event_time_lag_seconds", (wall_us - newest_us) / 1e6, name)
+        for slot, size_bytes in in_flight_bytes.items():
+            figures.gauge("motet_in_flight_bytes", size_bytes, str(slot))
+            self._slot(figures, slot, feeds)
+        figures.gauge("motet_paused_partitions", paused)
+        replay = sum(feed.replay_left for feed in feeds.values())
+        figures.gauge("motet_replay_records", replay)
+        self._busy(figures, busy, now_us)
+        lanes = tuple(lane_view(lane, self._slots[lane], feed) for lane, feed in feeds.items())
+        self._lag(figures, lanes)
+        return IngestView(figures, lanes, replay)
+
+    def _slot(self, into: Figures, slot: int, feeds: Mapping[int, LaneFeed]) -> None:
+        lanes = [lane for lane in feeds if self._slots[lane] == slot]
+        kept_bytes = sum(feeds[lane].lane.kept_bytes for lane in lanes)
+        into.gauge("motet_open_bytes", kept_bytes, str(slot))
+        for name, clock_us in self._clocks(lanes, feeds).items():
+            into.gauge("motet_clock_seconds", clock_us / 1e6, name, str(slot))
+
+    def _clocks(self, lanes: Sequence[int], feeds: Mapping[int, LaneFeed]) -> dict[str, int]:
+        """By input, how far the lanes have come.
+
+        An input that does not gate has no clock of its own: the least of the others stands for it.
+        """
+        floors = [feeds[lane].lane.floor_us for lane in lanes]
+        clocks: dict[str, int] = {}
+        for name, bound_us in self._bounds.items():
+            found = [floor_us for floor_us in floors if floor_us is not None]
+            reached = (self._reached[lane].get(name) for lane in lanes)
+            found += [end_us - bound_us for end_us in reached if end_us is not None]
+            if found:
+                clocks[name] = max(found)
+        if clocks:
+            least_us = min(clocks.values())
+            clocks |= {name: least_us for name in self._topics if name not in self._bounds}
+        return clocks
+
+    def _busy(self, into: Figures, busy: Mapping[str, tuple[int, int]], now_us: int) -> None:
+        for stage, (busy_us, replicas) in busy.items():
+            at_us, before_us = self._since.setdefault(stage, (now_us, busy_us))
+            if now_us - at_us >= BUSY_US:
+                share = (busy_us - before_us) / ((now_us - at_us) * max(1, replicas))
+                self._ratios[stage] = min(1.0, share)
+                self._since[stage] = (now_us, busy_us)
+            into.gauge("motet_stage_busy_ratio", self._ratios.get(stage, 0.0), stage)
+
+    def _lag(self, into: Figures, lanes: Iterable[LaneView]) -> None:
+        for lane in lanes:
+            for name, end in lane.ends.items():
+                if end is not None:
+                    lag = max(0, end - lane.positions[name])
+                    topic, partition = self._topics[name], str(lane.lane)
+                    into.gauge("motet_consumer_lag_records", lag, topic, partition)
+
+
+def lane_view(lane: int, slot: int, feed: LaneFeed) -> LaneView:
+    return LaneView(
+        lane=lane,
+        slot=slot,
+        open_windows=feed.lane.open_windows,
+        positions=dict(feed.lane.positions),
+        ends={name: feed.merge.end(name) for name in feed.names},
+        waiting=waiting_words(lane, feed),
+    )
+
+
+def waiting_words(lane: int, feed: LaneFeed) -> str | None:
+    """What a lane with open windows waits for."""
+    held = feed.lane.holding()
+    if held is None:
+        return None
+    name, behind_us = held
+    wait_s = max(0, behind_us) / 1e6
+    return f"waiting for {name} in lane {lane}: its windows close in {wait_s:.1f} s"

@@ -1,0 +1,154 @@
+"""``motet plan``: the placement that a run has, and why not where it cannot have one."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import jsonschema
+import pytest
+from pipelines import LOBBY, load
+
+from pipeline.cli import machine, main, plan
+from pipeline.tasks.planning import Resources, cpus_per_actor, gpus_of, owner_count, place
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "plan.schema.json"
+EXAMPLE = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's example
+
+
+@pytest.fixture
+def no_broker(monkeypatch):
+    """A port at which nothing answers, and a plan that does not wait for it."""
+    monkeypatch.setattr(plan, "CONNECT_US", 0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setenv("KAFKA", where)
+    return where
+
+
+def planned(capsys, *arguments: object):
+    code = main(["plan", *map(str, arguments), "--json"])
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    jsonschema.validate(found, json.loads(SCHEMA.read_text()))
+    assert set(found) == set(json.loads(SCHEMA.read_text())["properties"])
+    return code, found, err
+
+
+def test_without_a_broker_it_is_planned_with_what_the_file_says(capsys, no_broker):
+    code, found, err = planned(capsys, EXAMPLE, "--cpus", 2, "--gpus", 0)
+    assert code == 0
+    assert f"waiting for a broker at {no_broker} (connection refused)" in err
+    assert (found["lanes"], found["open_bytes_max"], found["possible"]) == (None, None, True)
+    assert found["owners"] == [{"owner": 0, "slots": [0, 1, 2, 3], "lanes": None}]
+    assert (found["actors"], found["cpus_per_actor"], found["gpus"]) == (5, 0.36, 0)
+    assert found["in_flight_bytes_max"] == 4 * (256 << 20)
+    assert main(["plan", str(EXAMPLE), "--cpus", "2", "--gpus", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "lobby: lanes unknown, 4 slots, 5 actors on 2 CPUs and 0 GPUs"
+    assert lines[1] == (
+        f"lanes are unknown: no broker answers at {no_broker}; lane p will belong to slot p % 4"
+    )
+    assert "colour  color_histogram  1 (to 4)  0.36       0 (CPU)" in lines
+
+
+def test_what_a_file_demands_and_the_machine_lacks_is_said_with_exit_code_1(
+    capsys, no_broker, tmp_path
+):
+    path = tmp_path / "gpu.yaml"
+    path.write_text(EXAMPLE.read_text().replace("num_gpus: auto", "num_gpus: 2"))
+    code, found, err = planned(capsys, path, "--gpus", 1)
+    assert code == 1
+    said = (
+        "stages.colour.num_gpus = 2: the stages demand 2 GPUs and the cluster has 1; lower the "
+        "demand (`auto` takes what is there), or join GPU nodes"
+    )
+    assert found["missing"] == [said]
+    assert not found["possible"]
+    assert err.splitlines()[-1] == f"motet: error: {said}"
+    assert planned(capsys, path, "--gpus", 2)[0] == 0
+
+
+def test_a_file_that_is_wrong_is_exit_code_2(capsys, tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(EXAMPLE.read_text().replace("slots: 4", "slot: 4"))
+    assert main(["plan", str(path)]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_another_cluster_is_not_asked_and_that_is_said(capsys, no_broker, tmp_path, monkeypatch):
+    path = tmp_path / "far.yaml"
+    path.write_text(EXAMPLE.read_text().replace("address: auto", "address: ray://head:10001"))
+    assert main(["plan", str(path)]) == 0
+    said = "ray.address = ray://head:10001: that cluster was not asked, and the plan is for this"
+    assert said in capsys.readouterr().err
+    assert main(["plan", str(path), "--cpus", "8", "--gpus", "0"]) == 0
+    assert "ray.address" not in capsys.readouterr().err
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert main(["plan", str(EXAMPLE)]) == 0
+    assert "ray.address = 10.0.0.1:6379: that cluster" in capsys.readouterr().err
+
+
+def test_a_cluster_is_asked_through_what_the_entry_point_gives():
+    class Given:
+        def resources(self, _spec: object) -> Resources:
+            return Resources(96, 8)
+
+    spec = load(LOBBY)
+    assert plan._resources_of(Given(), spec, "head:6379") == (96, 8)
+
+
+def test_more_memory_than_there_is_is_warned_of(capsys, no_broker, monkeypatch):
+    small = machine.Machine(cpus=2, memory_bytes=1 << 29, gpus=0)
+    monkeypatch.setattr(machine, "this_machine", lambda: small)
+    assert main(["plan", str(EXAMPLE)]) == 0
+    said = capsys.readouterr().err
+    assert "motet: warning: limits: lanes and slots may hold 1GiB and this machine has" in said
+    assert main(["plan", str(EXAMPLE), "--cpus", "64"]) == 0  # for another machine
+    assert "limits:" not in capsys.readouterr().err
+
+
+def test_lanes_go_to_slots_and_slots_to_owners():
+    spec = load(LOBBY, {"slots": 4})
+    found = place(spec, Resources(12, 0), lanes=6)
+    assert [owner.lanes for owner in found.owners] == [
+        {0: (0, 4), 3: (3,)}, {1: (1, 5)}, {2: (2,)},
+    ]  # fmt: skip
+    assert found.actors == 3 * 2 + 3
+    assert found.open_bytes_max == 6 << 30
+    few = place(spec, Resources(64, 0), lanes=2)
+    assert [owner.lanes for owner in few.owners] == [{0: (0,)}, {1: (1,)}]
+    assert few.in_flight_bytes_max == 2 * (256 << 20)
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 7, 8, 64])
+@pytest.mark.parametrize("gpus", [0, 1, 2, 3, 8])
+@pytest.mark.parametrize("wanted", ["auto", 0, 1, 0.5])
+def test_it_is_the_placement_of_the_supervisor(cpus, gpus, wanted):
+    """The host on a cluster has these rules too: they must not come apart."""
+    from actors import cluster, supervisor
+
+    spec = load(LOBBY, {"slots": 4, "stages.colour.num_gpus": wanted})
+    resources, theirs = Resources(cpus, gpus), cluster.Resources(cpus, gpus)
+    for stage in spec.stages:
+        assert gpus_of(spec, stage, resources) == cluster.gpus_of(spec, stage, theirs)
+    owners = max(1, min(spec.slots, cpus // supervisor.CPUS_PER_OWNER))
+    assert owner_count(spec, resources) == owners
+    actors = 2 * owners + sum(stage.replicas_min for stage in spec.stages.values())
+    assert cpus_per_actor(spec, resources) == round(min(1.0, 0.9 * cpus / actors), 4)
+
+
+def test_gpus_that_are_hidden_are_not_there(monkeypatch, tmp_path):
+    for name in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(machine, "_GPUS", tmp_path)
+    monkeypatch.delenv(machine.VISIBLE, raising=False)
+    assert machine.this_machine().gpus == 2
+    for visible, count in (("", 0), ("-1", 0), ("1", 1), ("0,1", 2), ("0,1,2", 2)):
+        monkeypatch.setenv(machine.VISIBLE, visible)
+        assert machine.this_machine().gpus == count
+    monkeypatch.setattr(machine, "_GPUS", tmp_path / "none")
+    assert machine.this_machine().gpus == 0
+    assert machine.this_machine().memory_bytes > 64 << 20

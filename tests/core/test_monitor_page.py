@@ -1,0 +1,198 @@
+"""The live page in a real browser: what is shown, and that no stream id does anything."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from browser import browser
+from pipelines import LOBBY, SECOND_US, broker_for, connector_for, jpeg, load, sent, tone
+from shown import Shown, monitor_of, snapshot
+
+from pipeline.monitor import serve
+from pipeline.slot.ports import OutRecord
+
+BEGIN_US = 1_790_000_000_000_000
+HOSTILE = [
+    "<img src=x onerror=\"document.title='hacked'\">",
+    "\"'><script>document.title='hacked'</script>",
+    "javascript:document.title='hacked'",
+    "\u202egnp.exe\u0000\n\t",
+    "x" * 250,
+    "__proto__",
+]
+VECTOR = [0.5, -0.5, 0.0]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
+@pytest.fixture
+def page(chromium):
+    """The browser, which has had nothing to complain about when the test has ended."""
+    chromium.size(1280, 900)
+    yield chromium
+    complaints, chromium.complaints = chromium.complaints, []
+    chromium.open("about:blank")
+    assert complaints == []
+
+
+def result(stream: str, second: int = 0, lane: int = 0, **changes: object) -> OutRecord:
+    start_us = BEGIN_US + second * SECOND_US
+    value = {
+        "stream": stream,
+        "window": {"start_us": start_us, "end_us": start_us + SECOND_US},
+        "rev": 0,
+        "present": ["cam", "mic"],
+        "missing": ["chat"],
+        "coverage": {"mic": 0.5},
+        "output": {"vector": VECTOR},
+        "weights": {"sound": 0.25, "colour": 0.75},
+        "attribution": {"sound": 0.4, "colour": 0.6},
+        "text": {},
+        "data": {},
+        "failed": {},
+        "model": "lobby@sha256:0",
+        **changes,
+    }
+    headers = [("ce_id", f"{stream}/{start_us}".encode())]
+    return OutRecord("out.results", lane, stream.encode(), json.dumps(value).encode(), headers)
+
+
+@pytest.fixture
+def lobby():
+    spec = load(LOBBY)
+    return spec, broker_for(spec)
+
+
+def test_the_page_shows_the_dataflow_and_a_result_with_its_media(page, lobby):
+    spec, broker = lobby
+    broker.append(sent("in.mic", tone(440, 1.0), BEGIN_US, stream="cam-1"))
+    broker.append(sent("in.cam", jpeg((255, 0, 0)), BEGIN_US, stream="cam-1"))
+    broker.append(result("cam-1"))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.querySelectorAll('#card img').length === 2")
+        assert page.value("[...document.images].every((image) => image.naturalWidth > 0)")
+        flow = page.text("#columns")
+        for word in ("mic", "cam", "chat", "sound", "colour", "words", "concat", "out.results"):
+            assert word in flow
+        assert page.value("document.querySelectorAll('#wires path[d]').length") == 7
+        assert "1 on cuda:0" in flow
+        card = page.text("#card")
+        assert "cam-1" in card
+        assert "50 % covered" in card
+        assert "60 %" in card
+        assert page.text("#card .tile.missing").split() == ["chat", "missing"]
+        widths = page.value(
+            "[...document.querySelectorAll('.gauge:not(.under) i')].map((bar) => bar.style.width)"
+        )
+        assert widths == ["40%", "60%"]
+        assert page.text("#lanes tbody tr:nth-child(2) td:last-child") == "chat: behind"
+        assert page.text("#ready") == "running"
+
+
+def test_the_page_shows_labels_texts_and_failures(page, lobby):
+    spec, broker = lobby
+    scores = {"speech": 0.9, "music": 0.1}
+    changes = {"output": {"label": "speech", "scores": scores}, "failed": {"sound": "timeout"},
+               "weights": {"colour": 1.0}, "attribution": {"colour": -0.2},
+               "text": {"words": "<i>hello</i>"}, "data": {"faces": {"count": 2}}}  # fmt: skip
+    broker.append(result("cam-1", **changes))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        page.open(monitor.url)
+        card = page.wait_for("document.querySelector('#card h3') && document.body.innerText")
+        for word in ("failed: timeout", "speech", "0.90", "<i>hello</i>", '"count": 2', "-20 %"):
+            assert word in card
+
+
+def test_hostile_stream_ids_are_inert(page, lobby):
+    spec, broker = lobby
+    for number, stream in enumerate(HOSTILE):
+        broker.append(sent("in.chat", f"<script>{stream}".encode(), BEGIN_US, stream=stream))
+        hostile = {stream: 0.5}
+        broker.append(
+            result(stream, number, present=["chat"], failed={stream: stream}, weights=hostile,
+                   attribution=hostile, text={stream: stream}, data={stream: {stream: stream}})
+        )  # fmt: skip
+    shown = snapshot(not_ready=HOSTILE[0], warnings=HOSTILE)
+    with monitor_of(spec, connector_for(broker), Shown(shown)) as monitor:
+        page.open(monitor.url)
+        count = len(HOSTILE)
+        page.wait_for(f"document.getElementById('stream')?.options.length === {count + 1}")
+        for stream in HOSTILE:
+            page.value(
+                f"(() => {{ const select = document.getElementById('stream'); "
+                f"select.value = {json.dumps(stream)}; "
+                "select.dispatchEvent(new Event('change')); })()"
+            )
+            chosen = json.dumps(stream)
+            page.wait_for(f"document.querySelector('#card h3')?.textContent === {chosen}")
+        assert page.value("document.title") == "lobby · motet"
+        assert page.value("document.scripts.length") == 1
+        assert page.value("document.querySelectorAll('#card img, main script').length") == 0
+        assert page.value("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_nothing_of_the_page_is_wider_than_a_phone(page, lobby):
+    spec, broker = lobby
+    broker.append(result("x" * 250))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        for scheme in ("light", "dark"):
+            page.size(390, 844, scheme)
+            page.open(monitor.url)
+            page.wait_for("document.querySelector('#card h3') !== null")
+            assert page.value("document.documentElement.scrollWidth <= 390")
+
+
+def test_the_page_outlives_its_server(page, lobby):
+    spec, broker = lobby
+    connector = connector_for(broker)
+    first = serve(spec, connector, ("127.0.0.1", 0))
+    port = int(first.url.rstrip("/").rpartition(":")[2])
+    first.show(Shown())
+    broker.append(result("cam-1", 0))
+    page.open(first.url)
+    page.wait_for("document.querySelectorAll('#newest tr').length === 1")
+    first.close()
+    page.wait_for("document.body.classList.contains('stale')")
+    assert "No answer from the pipeline for" in page.text("#trouble")
+    broker.append(result("cam-1", 1))
+    second = serve(spec, connector, ("127.0.0.1", port))
+    try:
+        second.show(Shown())
+        page.wait_for("document.querySelectorAll('#newest tr').length === 2")
+        page.wait_for("!document.body.classList.contains('stale')")
+        assert page.value("document.getElementById('trouble').hidden")
+    finally:
+        second.close()
+
+
+def test_a_result_can_be_held_by_keyboard(page, lobby):
+    spec, broker = lobby
+    for second in range(3):
+        broker.append(result("cam-1", second))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.querySelectorAll('#newest tr').length === 3")
+        page.value("document.querySelector('#newest tr:last-child button').focus()")
+        for kind in ("keyDown", "keyUp"):
+            page.ask("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter",
+                     windowsVirtualKeyCode=13, text="\r")  # fmt: skip
+        page.wait_for("document.querySelector('#newest tr:last-child').className === 'chosen'")
+        assert page.text("#live") == "Held: go live"
+        broker.append(result("cam-1", 3))
+        page.wait_for("document.querySelectorAll('#newest tr').length === 4")
+        assert page.value("document.activeElement.closest('tr').className") == "chosen"
+
+
+def test_with_a_token_the_page_works_from_its_address(page, lobby):
+    _, broker = lobby
+    spec = load(LOBBY, {"metrics.token": "s3&cret"})
+    broker.append(result("cam-1"))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        page.open(monitor.page_url)
+        page.wait_for("document.querySelectorAll('#newest tr').length === 1")

@@ -1,0 +1,234 @@
+"""deploy/'s Prometheus and Grafana files: the metrics that they name are those that there are.
+
+Names and labels are held against the catalogue without a server; where Prometheus is installed
+(Debian's package `prometheus`), a real one loads the files and answers every expression.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deploy_server import DEPLOY, VALUES, needs_prometheus, prometheus, served
+from kafka_user import await_that
+
+from pipeline.tasks.metrics import METRICS
+
+DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/motet.json").read_text())
+ALERTS = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
+
+# The contract's list. A metric that comes later may stay off the dashboard.
+PROMISED = {
+    f"motet_{name}"
+    for name in [
+        "records_total",
+        "record_bytes_total",
+        "record_fates_total",
+        "windows_total",
+        "windows_incomplete_total",
+        "windows_forced_total",
+        "consumer_lag_records",
+        "event_time_lag_seconds",
+        "clock_seconds",
+        "stage_batch_size",
+        "stage_queue_seconds",
+        "stage_compute_seconds",
+        "stage_busy_ratio",
+        "end_to_end_seconds",
+        "commit_seconds",
+        "commits_total",
+        "replay_records",
+        "in_flight_bytes",
+        "open_bytes",
+        "paused_partitions",
+        "actor_restarts_total",
+        "copartition_violations_total",
+        "build_info",
+    ]
+}
+OF_THE_SCRAPE = {"job", "instance"}
+SELECTOR = re.compile(r"\b([a-z_]+)\s*(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+def dashboard_targets() -> list[tuple[str, str, str]]:
+    """Title, expression and legend of every query."""
+    return [(p["title"], t["expr"], t["legendFormat"]) for p in panels() for t in p["targets"]]
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in ALERTS["groups"] for rule in group["rules"]]
+
+
+EXPRESSIONS = [(title, expr) for title, expr, _ in dashboard_targets()]
+EXPRESSIONS += [(rule["alert"], rule["expr"]) for rule in rules()]
+
+
+def labels_of(name: str) -> set[str]:
+    """The labels of a series of that name; KeyError where there is no such metric."""
+    if name == "up":
+        return OF_THE_SCRAPE
+    base = re.sub(r"_(bucket|sum|count)$", "", name)
+    if base in METRICS and METRICS[base].kind == "histogram":
+        assert base != name, f"{name} is a histogram: name its _bucket, _sum or _count"
+        more = {"le"} if name.endswith("_bucket") else set()
+        return OF_THE_SCRAPE | set(METRICS[base].labels) | more
+    return OF_THE_SCRAPE | set(METRICS[name].labels)
+
+
+def check(expr: str) -> set[str]:
+    """The metrics of an expression; AssertionError where a name, label or value is unknown."""
+    used = {}
+    for name, matchers in SELECTOR.findall(expr):
+        if name.startswith("motet_") or name == "up":
+            used[name] = labels_of(name)
+            for label, _, value in MATCHER.findall(matchers):
+                assert label in used[name], f"{name} has no label {label}"
+                assert value in VALUES.get(label, {value}), f"{label} is never {value}"
+    assert used, "no metric of motet"
+    there = set.intersection(*used.values())
+    for group in GROUPING.findall(expr):
+        unknown = {label.strip() for label in group.split(",")} - there
+        assert not unknown, f"{sorted(unknown)} are not labels of all of {sorted(used)}"
+    return set(used)
+
+
+@pytest.mark.parametrize(("where", "expr"), EXPRESSIONS)
+def test_every_expression_names_metrics_and_labels_that_there_are(where, expr):
+    assert check(expr)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "sum(motet_record_total)",
+        'motet_windows_total{input="mic"}',
+        "sum by (stream) (motet_records_total)",
+        'motet_record_fates_total{fate="lost"}',
+        "rate(motet_commit_seconds[1m])",
+        "rate(motet_records_total_bucket[1m])",
+    ],
+)
+def test_a_wrong_expression_is_seen(expr):
+    with pytest.raises((AssertionError, KeyError)):
+        check(expr)
+
+
+def test_the_dashboard_shows_every_metric_that_is_promised():
+    shown = set().union(*(check(expr) for _, expr, _ in dashboard_targets()))
+    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
+    assert PROMISED - shown == set()
+
+
+@pytest.mark.parametrize(("title", "expr", "legend"), dashboard_targets())
+def test_a_legend_names_labels_that_its_query_keeps(title, expr, legend):
+    kept = {
+        label.strip()
+        for group in re.findall(r"\bby \(([^)]*)\)", expr)
+        for label in group.split(",")
+    }
+    assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= kept - {"le"}
+
+
+def test_the_annotations_of_alerts_name_labels_that_their_expression_keeps():
+    for rule in rules():
+        groups = [g.split(",") for g in re.findall(r"\bby \(([^)]*)\)", rule["expr"])]
+        kept = {label.strip() for group in groups for label in group} or OF_THE_SCRAPE
+        told = " ".join(rule["annotations"].values())
+        assert set(re.findall(r"\$labels\.(\w+)", told)) <= kept, rule["alert"]
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_the_dashboard_is_laid_out_with_units_and_known_variables():
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    cells: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        own = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & own, f"{panel['title']} lies on another panel"
+        assert at["x"] + at["w"] <= 24
+        cells |= own
+    known = {variable["name"] for variable in DASHBOARD["templating"]["list"]} | {"__rate_interval"}
+    for panel in panels():
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["description"]
+        for target in panel["targets"]:
+            assert set(re.findall(r"\$(\w+)", target["expr"])) <= known
+            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+# -- a real Prometheus ------------------------------------------------------------------------
+
+
+@needs_prometheus
+def test_promtool_takes_the_rules_and_each_alert_rings_when_it_should():
+    cases = Path(__file__).with_name("alerts_test.yml")
+    for command in (["check", "rules", DEPLOY / "alerts.yml"], ["test", "rules", cases]):
+        done = subprocess.run(
+            ["promtool", *map(str, command)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    text = cases.read_text()
+    assert [rule["alert"] for rule in rules() if rule["alert"] not in text] == []
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory):
+    """A Prometheus that has rates by now, and has evaluated the rules on them."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    with served() as port, prometheus(folder, port) as get:
+        await_that("rates", lambda: _scraped(get))
+        yield get
+
+
+def _scraped(get: Any) -> bool:
+    found = get("query", query="rate(motet_windows_total[30s]) > 0")["result"]
+    evaluated = [rule["lastEvaluation"] for g in get("rules")["groups"] for rule in g["rules"]]
+    return bool(found) and not any(at.startswith("0001") for at in evaluated)
+
+
+@needs_prometheus
+def test_prometheus_answers_every_expression_of_the_dashboard(ask):
+    empty = []
+    for title, expr, _ in dashboard_targets():
+        asked = expr.replace("$instance", ".*").replace("$__rate_interval", "30s")
+        found = ask("query", query=asked)["result"]
+        if not found or any(sample["value"][1] == "NaN" for sample in found):
+            empty.append((title, asked))
+    assert empty == []
+
+
+@needs_prometheus
+def test_prometheus_evaluates_every_alert(ask):
+    found = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+    assert {rule["name"] for rule in found} == {rule["alert"] for rule in rules()}
+    assert [(rule["name"], rule.get("lastError")) for rule in found if rule["health"] != "ok"] == []
+
+
+@needs_prometheus
+def test_the_variable_of_the_dashboard_finds_the_pipeline(ask):
+    [variable] = [v for v in DASHBOARD["templating"]["list"] if v["name"] == "instance"]
+    metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"]).groups()
+    found = ask("query", query=metric)["result"]
+    assert {sample["metric"]["job"] for sample in found} == {"motet"}
+    assert all(sample["metric"][label].startswith("127.0.0.1:") for sample in found)
