@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
     from pipeline.tasks.host import RunControl
+    from pipeline.tasks.planning import Resources
     from pipeline.tasks.totals import Totals
 
-__all__ = ["run_on_cluster"]
+__all__ = ["cluster_resources", "run_on_cluster"]
 
 
 def run_on_cluster(
@@ -20,3 +21,10 @@ def run_on_cluster(
     from actors.supervisor import run_on_ray
 
     return run_on_ray(spec, connector, control)
+
+
+def cluster_resources(spec: PipelineSpec) -> Resources:
+    """What the cluster of ``ray.address`` has; raises Unreachable where none answers."""
+    from actors.cluster import connect
+
+    return connect(spec)

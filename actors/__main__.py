@@ -7,7 +7,7 @@ import os
 import sys
 
 import actors.shadow  # noqa: F401  first: it says which file hides motet's `pipeline`
-from actors import run_on_cluster
+from actors import cluster_resources, run_on_cluster
 from pipeline.cli import main as cli_main
 from pipeline.connectors.environment import CONSUMER_ENV
 
@@ -20,7 +20,7 @@ def main() -> int:
         library = logging.getLogger("kafka")
         library.addHandler(logging.NullHandler())
         library.propagate = False
-    return cli_main(cluster=run_on_cluster)
+    return cli_main(cluster=run_on_cluster, resources=cluster_resources)
 
 
 def _with_consumer_environment() -> None:

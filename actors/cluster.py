@@ -7,26 +7,19 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import ray
 from ray.job_config import JobConfig
 
-from pipeline.errors import InvalidInput, Problem, Unreachable
+from pipeline.errors import InvalidInput, Unreachable
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.planning import Resources, missing
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # else it posts to the internet
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a stage without a GPU sees none
     "RAY_task_events_report_interval_ms": "0",
 }
-
-
-class Resources(NamedTuple):
-    """What the cluster has in all."""
-
-    cpus: float
-    gpus: float
 
 
 def connect(spec: PipelineSpec) -> Resources:
@@ -87,37 +80,8 @@ def _own_paths() -> JobConfig:
     return JobConfig(_client_job=True)
 
 
-def gpus_of(spec: PipelineSpec, stage: str, resources: Resources) -> float:
-    """GPUs of one replica. ``auto``: an equal share where the cluster has some, else the CPU."""
-    wanted = spec.stages[stage].num_gpus
-    if wanted != "auto":
-        return float(wanted)
-    replicas = sum(entry.replicas_max for entry in spec.stages.values() if entry.num_gpus == "auto")
-    if resources.gpus < 1:
-        return 0.0
-    share = resources.gpus / replicas
-    return 1.0 if share >= 1 else 1.0 / -(-1 // share)
-
-
 def check_resources(spec: PipelineSpec, resources: Resources) -> None:
     """What is missing for the demands of the file, all at once."""
-    demands = {
-        name: float(entry.num_gpus) * entry.replicas_min
-        for name, entry in spec.stages.items()
-        if entry.num_gpus != "auto"
-    }
-    if sum(demands.values()) <= resources.gpus:
-        return
-    raise InvalidInput(
-        *(
-            Problem(
-                f"stages.{name}.num_gpus",
-                f"{spec.stages[name].num_gpus:g}",
-                f"the stages demand {sum(demands.values()):g} GPUs and the cluster has "
-                f"{resources.gpus:g}",
-                "lower the demand (`auto` takes what is there), or join GPU nodes",
-            )
-            for name, demand in demands.items()
-            if demand > 0
-        )
-    )
+    problems = missing(spec, resources)
+    if problems:
+        raise InvalidInput(*problems)

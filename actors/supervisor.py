@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.cluster import Resources, check_resources, connect, gpus_of
+from actors.cluster import check_resources, connect
 from actors.owner import Hung, OwnerPair, error_of
 from actors.remote import control, encoder_actor, watch
 from actors.view import ClusterView
@@ -22,6 +22,7 @@ from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.ending import await_readable
 from pipeline.tasks.host import RunControl
+from pipeline.tasks.planning import Resources, cpus_per_actor, gpus_of, owner_count
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
 from pipeline.tasks.telling import Telling
@@ -33,7 +34,6 @@ STATUS_EVERY_S = 0.5
 DRAIN_S_MAX = 15.0
 ENCODER_START_S_MAX = 120.0
 RESTARTS_MAX = 100  # of one role in a run: what ends that often will not be mended by starting it
-CPUS_PER_OWNER = 4
 
 
 class Supervisor:
@@ -56,10 +56,8 @@ class Supervisor:
         self._connector = connector
         self._lengths = check_pipeline(spec)
         self._gpus = {name: gpus_of(spec, name, resources) for name in spec.stages}
-        owners = max(1, min(spec.slots, int(resources.cpus) // CPUS_PER_OWNER))
-        actors = 2 * owners + sum(stage.replicas_min for stage in spec.stages.values())
-        self._cpus = round(min(1.0, 0.9 * resources.cpus / actors), 4)
-        self._owner_count = owners
+        self._cpus = cpus_per_actor(spec, resources)
+        self._owner_count = owner_count(spec, resources)
         self._owners: list[OwnerPair] = []
         self._encoders: dict[str, dict[str, Any]] = {name: {} for name in spec.stages}
         self._encoder_watches: dict[Any, tuple[str, str]] = {}

@@ -6,7 +6,7 @@ Command modules import what they need when they run, so that ``--help`` stays in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,14 +34,20 @@ from pipeline.cli.errors import guarded
 from pipeline.cli.terminal import emit
 
 if TYPE_CHECKING:
+    from pipeline.spec import PipelineSpec
     from pipeline.tasks.host import Host
+    from pipeline.tasks.planning import Resources
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the commands are given from outside; None: no cluster host is installed."""
+    """What the commands are given from outside; None: no cluster host is installed.
+
+    ``resources`` says what the cluster of a pipeline file has.
+    """
 
     cluster: Host | None = None
+    resources: Callable[[PipelineSpec], Resources] | None = None
 
 
 app = typer.Typer(
@@ -84,7 +90,11 @@ def root(
         raise typer.Exit(2)
 
 
-def main(arguments: Sequence[str] | None = None, cluster: Host | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    cluster: Host | None = None,
+    resources: Callable[[PipelineSpec], Resources] | None = None,
+) -> int:
     """Runs one command line (default: the process's own) and gives its exit code."""
     import sys
 
@@ -92,7 +102,7 @@ def main(arguments: Sequence[str] | None = None, cluster: Host | None = None) ->
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def invoke() -> None:
-        with command.make_context("motet", given, obj=Given(cluster)) as context:
+        with command.make_context("motet", given, obj=Given(cluster, resources)) as context:
             command.invoke(context)
 
     return guarded(invoke)

@@ -187,5 +187,6 @@ class Committer:
         by = "nobody" if found is None else f"run {found[0]} at cut {found[1]}"
         return Fenced(
             f"pipeline {self._identity.pipeline}: lane {lane} is owned by {by} now; "
-            "another `motet run` of the same name took over, and this one has stopped"
+            "another `motet run` of the same name took over, or a `motet reset` moved it, and this "
+            "one has stopped"
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.cluster import Resources, check_resources, gpus_of
+from actors.cluster import check_resources
 from actors.supervisor import Supervisor, run_on_ray
 from pipeline.clock import monotonic_us
 from pipeline.connectors.kafka import KafkaConnector
@@ -23,6 +23,7 @@ from pipeline.local import run_local
 from pipeline.slot.ports import OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec, loads
 from pipeline.tasks.host import RunControl
+from pipeline.tasks.planning import Resources, gpus_of
 from pipeline.tasks.view import View
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(300)]

@@ -11,7 +11,7 @@ import pytest
 from pipelines import LOBBY, load
 
 from pipeline.cli import machine, main, plan
-from pipeline.tasks.planning import Resources, cpus_per_actor, gpus_of, owner_count, place
+from pipeline.tasks.planning import Resources, place
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "plan.schema.json"
 EXAMPLE = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's example
@@ -125,21 +125,6 @@ def test_lanes_go_to_slots_and_slots_to_owners():
 
 @pytest.mark.parametrize("cpus", [1, 2, 7, 8, 64])
 @pytest.mark.parametrize("gpus", [0, 1, 2, 3, 8])
-@pytest.mark.parametrize("wanted", ["auto", 0, 1, 0.5])
-def test_it_is_the_placement_of_the_supervisor(cpus, gpus, wanted):
-    """The host on a cluster has these rules too: they must not come apart."""
-    from actors import cluster, supervisor
-
-    spec = load(LOBBY, {"slots": 4, "stages.colour.num_gpus": wanted})
-    resources, theirs = Resources(cpus, gpus), cluster.Resources(cpus, gpus)
-    for stage in spec.stages:
-        assert gpus_of(spec, stage, resources) == cluster.gpus_of(spec, stage, theirs)
-    owners = max(1, min(spec.slots, cpus // supervisor.CPUS_PER_OWNER))
-    assert owner_count(spec, resources) == owners
-    actors = 2 * owners + sum(stage.replicas_min for stage in spec.stages.values())
-    assert cpus_per_actor(spec, resources) == round(min(1.0, 0.9 * cpus / actors), 4)
-
-
 def test_gpus_that_are_hidden_are_not_there(monkeypatch, tmp_path):
     for name in ("0000:01:00.0", "0000:02:00.0"):
         (tmp_path / name).mkdir()

@@ -268,7 +268,7 @@ def check_command(words: list[str]) -> None:
             break
         assert words[0] in command.commands, f"motet {' '.join(words)}"
         command = command.commands[words.pop(0)]
-    flags = {name for parameter in command.params for name in parameter.opts}
+    flags = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
     for word in words:
         if word.startswith("--"):
             assert word.partition("=")[0] in flags, f"{command.name} {word}"
