@@ -102,15 +102,15 @@ class OwnerPair:
         self.ingest.set_encoders.remote(stage, dict(replicas))
 
     def last_words(self, role: str) -> None:
-        """What the half that lives still knows, where the other one (``role``) has ended."""
-        if role == "fusion":
-            handed: Handed = _last(control(self.ingest.handed_over).remote()) or {}
-            self.counted.ended(handed)
-        elif role == "ingest":
+        """What a half that lives still knows, where the other one or both (``role``) end."""
+        if role == "ingest":
             _last(control(self.fusion.stop).remote())
             fusion: FusionStatus | None = _last(control(self.fusion.status).remote())
             if fusion is not None:
                 self.counted.told(None, fusion.state)
+        else:
+            handed: Handed = _last(control(self.ingest.handed_over).remote()) or {}
+            self.counted.ended(handed)
 
     def kill(self) -> None:
         self.not_ready = f"slots {self.slots} have no owner yet"

@@ -68,11 +68,6 @@ class Supervisor:
         self.view = ClusterView(spec)
         steering.show(self.view)
 
-    @property
-    def devices(self) -> dict[str, dict[str, object]]:
-        """By replica, what it runs on."""
-        return self.view.devices
-
     # -- start ------------------------------------------------------------------------------
 
     def prepare(self, layout: Layout) -> None:
@@ -321,7 +316,7 @@ def _run(
         on_start(supervisor)
         totals = supervisor.run()
         seconds = time.monotonic() - began
-        await_readable(spec, layout, log)
+        await_readable(spec, layout, log, steering.say)
         return totals, seconds
     finally:
         supervisor.close()

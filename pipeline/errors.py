@@ -18,6 +18,13 @@ class MotetError(Exception):
     exit_code = 1
 
 
+def in_one_line(text: str) -> str:
+    """The text with what a terminal or ``splitlines`` would act on written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class Problem(NamedTuple):
     """One thing that is wrong with an input: the key, its value, why, and the remedy."""
 
@@ -28,7 +35,7 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         shown = f" = {self.value}" if self.value else ""
-        return f"{self.key}{shown}: {self.why}; {self.remedy}"
+        return in_one_line(f"{self.key}{shown}: {self.why}; {self.remedy}")
 
 
 class InvalidInput(MotetError):

@@ -160,7 +160,7 @@ def run_local(
     try:
         _wait(running, control, view.showing)
         seconds = (monotonic_us() - began_us) / 1e6
-        await_readable(spec, layout, log)
+        await_readable(spec, layout, log, control.say)
     finally:
         abandoned.set()  # a transaction that is tried without end must not outlive the run
         running.stop()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pipeline.batching.batch import JobResult, StageJob
 
@@ -74,6 +74,16 @@ class _Task:
     settled: bool = False
 
 
+class _Running(NamedTuple):
+    """A batch that is out; ``cost`` in credits, all of them where it is a suspect alone."""
+
+    stage: str
+    replica: str
+    cost: int
+    tasks: list[_Task]
+    since_us: int
+
+
 @dataclass(slots=True)
 class _Stage:
     rule: StageRule
@@ -101,8 +111,7 @@ class Dispatcher:
             for rule in rules
         }
         self._windows: dict[Hashable, dict[str, _Task]] = {}
-        self._running: dict[int, tuple[str, str, int, list[_Task]]] = {}
-        self._assigned_us: dict[int, int] = {}
+        self._running: dict[int, _Running] = {}
         self._meter = meter
         self._number = 0
         self._done: list[StageDone] = []
@@ -113,9 +122,9 @@ class Dispatcher:
         """The replicas that take batches from now on; batches of others may still come back."""
         state = self._stages[stage]
         held = dict.fromkeys(replicas, 0)  # by one that had been taken away and is here again
-        for of, replica, cost, _ in self._running.values():
-            if of == stage and replica in held:
-                held[replica] += cost
+        for batch in self._running.values():
+            if batch.stage == stage and batch.replica in held:
+                held[batch.replica] += batch.cost
         state.credits = {name: CREDITS - cost for name, cost in held.items()}
 
     def submit(self, window: Hashable, jobs: dict[str, StageJob], now_us: int) -> None:
@@ -133,18 +142,17 @@ class Dispatcher:
 
     def done(self, number: int, results: Sequence[JobResult], now_us: int) -> None:
         """A batch came back, one result a job."""
+        batch = self._return(number, now_us)
         if self._meter is not None:
-            stage = self._running[number][0]
-            self._meter.returned(stage, now_us - self._assigned_us[number])
-        for task, result in zip(self._return(number, now_us), results, strict=True):
+            self._meter.returned(batch.stage, now_us - batch.since_us)
+        for task, result in zip(batch.tasks, results, strict=True):
             self._settle(task, result, now_us)
 
     def lost(self, number: int, cause: str, now_us: int) -> None:
         """A replica died with a batch: its windows run again, one by one, ahead of all others."""
-        alone = self._running[number][2] == CREDITS
-        tasks = self._return(number, now_us)
-        for task in reversed(tasks):
-            task.deaths += alone
+        batch = self._return(number, now_us)
+        for task in reversed(batch.tasks):
+            task.deaths += batch.cost == CREDITS
             if task.deaths >= DEATHS_MAX:
                 self._settle(task, JobResult(failure=cause), now_us)
             else:
@@ -175,8 +183,9 @@ class Dispatcher:
                 tasks = _take(state)
                 state.credits[replica] -= cost
                 self._number += 1
-                self._running[self._number] = (state.rule.name, replica, cost, tasks)
-                self._assigned_us[self._number] = now_us
+                self._running[self._number] = _Running(
+                    state.rule.name, replica, cost, tasks, now_us
+                )
                 state.out.setdefault(replica, [0, now_us])[0] += 1
                 if self._meter is not None:
                     waited_us = [now_us - task.ready_us for task in tasks]
@@ -188,9 +197,6 @@ class Dispatcher:
     def take_done(self) -> list[StageDone]:
         done, self._done = self._done, []
         return done
-
-    def queued(self, stage: str) -> int:
-        return len(self._stages[stage].ready) + len(self._stages[stage].suspects)
 
     def busy(self, now_us: int) -> dict[str, tuple[int, int]]:
         """By stage: how long its replicas have had work, added up, and how many there are."""
@@ -208,9 +214,9 @@ class Dispatcher:
         Their windows have failed by then; the host ends them so that others can go on.
         """
         return [
-            replica
-            for number, (stage, replica, _, _) in self._running.items()
-            if now_us - self._assigned_us[number] > 2 * self._stages[stage].rule.timeout_us
+            batch.replica
+            for batch in self._running.values()
+            if now_us - batch.since_us > 2 * self._stages[batch.stage].rule.timeout_us
         ]
 
     @property
@@ -225,26 +231,19 @@ class Dispatcher:
     def windows(self) -> int:
         return len(self._windows)
 
-    @property
-    def deadline_us(self) -> int | None:
-        """When ``expire`` has something to do next."""
-        heads = (state.timeouts[0].deadline_us for state in self._stages.values() if state.timeouts)
-        return min(heads, default=None)
-
     # -- how ------------------------------------------------------------------------------
 
-    def _return(self, number: int, now_us: int) -> list[_Task]:
-        stage, replica, cost, tasks = self._running.pop(number)
-        del self._assigned_us[number]
-        state = self._stages[stage]
-        if replica in state.credits:
-            state.credits[replica] += cost
-        out = state.out[replica]
+    def _return(self, number: int, now_us: int) -> _Running:
+        batch = self._running.pop(number)
+        state = self._stages[batch.stage]
+        if batch.replica in state.credits:
+            state.credits[batch.replica] += batch.cost
+        out = state.out[batch.replica]
         out[0] -= 1
         if not out[0]:
             state.busy_us += now_us - out[1]
-            del state.out[replica]
-        return tasks
+            del state.out[batch.replica]
+        return batch
 
     def _settle(self, task: _Task, result: JobResult, now_us: int) -> None:
         if task.settled:

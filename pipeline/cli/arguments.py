@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.terminal import say
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pipeline.connectors.files import SourceFile
     from pipeline.spec import PipelineSpec
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.")]
@@ -31,6 +33,16 @@ def load_spec(path: Path, sets: Sequence[str] = ()) -> PipelineSpec:
         raise InvalidInput(*(Problem("--set", s, "it is not KEY=VALUE", remedy) for s in unusable))
     pairs = (given.partition("=") for given in sets)
     return load(path, overrides={key.strip(): value for key, _, value in pairs})
+
+
+def expanded(sources: Sequence[str]) -> list[SourceFile]:
+    """The files that SOURCE... names, folders walked; says what is left out. InvalidInput."""
+    from pipeline.connectors.files import expand
+
+    files, skipped = expand(sources)
+    if skipped:
+        say(f"motet: files of other kinds left out: {len(skipped)}, such as {skipped[0]}")
+    return files
 
 
 def duration_us(flag: str, text: str) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from pipeline.errors import InvalidInput, Problem
 from pipeline.slot.ports import TopicPartition
 
 if TYPE_CHECKING:
@@ -20,26 +19,16 @@ def committed_records(
     connector: Connector,
     topics: Sequence[str],
     stop: threading.Event,
-    done: Callable[[float], None] = lambda _share: None,
+    done: Callable[[float], None],
 ) -> Iterator[LogRecord]:
     """Each partition in log order; ends early once ``stop`` is set.
 
     ``done`` is told which share was read. Raises InvalidInput where a topic is not there.
     """
-    from pipeline.cli.connect import topics_of
+    from pipeline.cli.connect import partitions_of
 
     with closing(connector.control()) as control:
-        infos = topics_of(control, topics)
-        missing = [name for name in topics if infos[name] is None]
-        if missing:
-            remedy = "`motet topics create FILE` makes the topics of a pipeline file"
-            raise InvalidInput(*(Problem("topic", t, "it is not there", remedy) for t in missing))
-        partitions = [
-            TopicPartition(name, number)
-            for name, info in infos.items()
-            if info is not None
-            for number in range(info.partitions)
-        ]
+        partitions = partitions_of(control, topics)
         positions = dict(control.beginnings(partitions))
         ends = control.stable_ends(partitions)
     left = {at: end for at, end in ends.items() if positions[at] < end}

@@ -10,17 +10,19 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline import clock
 from pipeline.cli.terminal import say
 from pipeline.errors import InvalidInput, Problem, Unreachable
+from pipeline.slot.ports import TopicPartition
 
 if TYPE_CHECKING:
     from pipeline.slot.ports import Connector, Control, TopicInfo
     from pipeline.spec import PipelineSpec
+    from pipeline.tasks.starting import Layout
 
 # The port that `motet kafka start` takes, and the variable that the starter files read.
 BOOTSTRAP_DEFAULT = "127.0.0.1:9092"
@@ -54,16 +56,31 @@ def topics_of(control: Control, names: Collection[str]) -> dict[str, TopicInfo |
         return control.topics(names)
 
 
-def demand_topics(connector: Connector, spec: PipelineSpec) -> None:
+def partitions_of(control: Control, names: Collection[str]) -> list[TopicPartition]:
+    """All partitions of topics; raises InvalidInput with every topic that is not there."""
+    infos = topics_of(control, names)
+    remedy = "`motet topics create FILE` makes the topics of a pipeline file"
+    missing = [
+        Problem("topic", name, "it is not there", remedy)
+        for name, info in infos.items()
+        if info is None
+    ]
+    if missing:
+        raise InvalidInput(*missing)
+    return [
+        TopicPartition(name, number)
+        for name, info in infos.items()
+        if info is not None
+        for number in range(info.partitions)
+    ]
+
+
+def demand_topics(connector: Connector, spec: PipelineSpec) -> Layout:
     """The first question of a run: the topics of its file are there and fit; or InvalidInput."""
     from pipeline.tasks.starting import check_topics
 
-    control = connector.control()
-    try:
-        with _patience():
-            check_topics(spec, control)
-    finally:
-        control.close()
+    with closing(connector.control()) as control, _patience():
+        return check_topics(spec, control)
 
 
 @contextmanager
@@ -88,7 +105,7 @@ def await_broker(bootstrap: str, *, wait: bool, limit_us: int = WAIT_US) -> None
     began_us = clock.monotonic_us()
     said_us: int | None = None
     while True:
-        why = _refusal(addresses)
+        why = refusal(addresses)
         if why is None:
             return
         now_us = clock.monotonic_us()
@@ -116,7 +133,7 @@ def address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _refusal(addresses: list[tuple[str, int]]) -> str | None:
+def refusal(addresses: Iterable[tuple[str, int]]) -> str | None:
     """Why none of the addresses takes a connection; None where one does."""
     why = "no address"
     for host, port in addresses:

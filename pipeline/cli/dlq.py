@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import typer
 
 from pipeline.cli.arguments import FileArgument, JsonOption, WaitOption, load_spec
 from pipeline.cli.table import table
-from pipeline.cli.terminal import emit, progress, stopping
+from pipeline.cli.terminal import emit, printable, progress, stopping
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
@@ -116,25 +115,18 @@ def _demand_reason(reason: str | None) -> None:
 @contextmanager
 def _entries(spec: PipelineSpec, wait: bool) -> Iterator[Iterator[Entry]]:
     """All entries of both topics; Ctrl-C ends the reading and the command."""
-    from pipeline.cli.connect import connect_for
-
-    topics = dict.fromkeys((spec.outputs.dead_letter, spec.outputs.late))
-    connector = connect_for(spec, wait=wait)
-    with stopping() as stop, progress("reading", 1.0) as done:
-        yield _read(spec, connector, list(topics), stop, done)
-        if stop.is_set():
-            raise KeyboardInterrupt
-
-
-def _read(
-    spec: PipelineSpec, connector: Any, topics: list[str], stop: threading.Event, done: Any
-) -> Iterator[Entry]:
     from pipeline.cli.committed import committed_records
+    from pipeline.cli.connect import connect_for
     from pipeline.cli.dlq_entry import entry_of
 
     inputs = {source.topic: name for name, source in spec.inputs.items()}
-    for record in committed_records(connector, topics, stop, done):
-        yield entry_of(record, inputs)
+    topics = dict.fromkeys((spec.outputs.dead_letter, spec.outputs.late))
+    connector = connect_for(spec, wait=wait)
+    with stopping() as stop, progress("reading", 1.0) as done:
+        records = committed_records(connector, list(topics), stop, done)
+        yield (entry_of(record, inputs) for record in records)
+        if stop.is_set():
+            raise KeyboardInterrupt
 
 
 def _age(entry: Entry) -> tuple[int, str, int, int]:
@@ -143,7 +135,7 @@ def _age(entry: Entry) -> tuple[int, str, int, int]:
 
 def _answer(spec: PipelineSpec, kinds: list[_Kind]) -> dict[str, Any]:
     from pipeline.cli.dlq_entry import as_json
-    from pipeline.connectors.publish import rfc3339
+    from pipeline.spec import format_rfc3339
 
     return {
         "name": spec.name,
@@ -156,8 +148,8 @@ def _answer(spec: PipelineSpec, kinds: list[_Kind]) -> dict[str, Any]:
                 "input": kind.newest.input,
                 "stage": kind.newest.stage,
                 "count": kind.count,
-                "first": rfc3339(kind.first.time_us),
-                "newest": rfc3339(kind.newest.time_us),
+                "first": format_rfc3339(kind.first.time_us, "microseconds"),
+                "newest": format_rfc3339(kind.newest.time_us, "microseconds"),
                 "example": as_json(kind.newest),
             }
             for kind in kinds
@@ -166,8 +158,7 @@ def _answer(spec: PipelineSpec, kinds: list[_Kind]) -> dict[str, Any]:
 
 
 def _lines(spec: PipelineSpec, kinds: list[_Kind], file: Path) -> list[str]:
-    from pipeline.cli.dlq_entry import printable
-    from pipeline.connectors.publish import rfc3339
+    from pipeline.spec import format_rfc3339
 
     if not kinds:
         return [f"{spec.outputs.dead_letter} and {spec.outputs.late} are empty"]
@@ -177,8 +168,8 @@ def _lines(spec: PipelineSpec, kinds: list[_Kind], file: Path) -> list[str]:
             printable(kind.newest.input or "-"),
             printable(kind.newest.stage or "-"),
             kind.count,
-            f"{rfc3339(kind.first.time_us)[:-8]}Z",
-            f"{rfc3339(kind.newest.time_us)[:-8]}Z",
+            format_rfc3339(kind.first.time_us, "seconds"),
+            format_rfc3339(kind.newest.time_us, "seconds"),
             printable(f"{kind.newest.source or kind.newest.key}: {kind.newest.error}"),
         ]
         for kind in kinds

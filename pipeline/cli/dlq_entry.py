@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pipeline.cli.terminal import printable
 from pipeline.slot.ports import LogRecord
 
 PREVIEW_CHARS = 60
@@ -63,16 +64,17 @@ def entry_of(record: LogRecord, inputs: Mapping[str, str]) -> Entry:
 
 
 def as_json(entry: Entry) -> dict[str, Any]:
-    from pipeline.connectors.publish import rfc3339
+    from pipeline.spec import format_rfc3339
 
     shown = entry._asdict()
     del shown["time_us"]
-    return {**shown, "headers": dict(entry.headers), "time": rfc3339(entry.time_us)}
+    time = format_rfc3339(entry.time_us, "microseconds")
+    return {**shown, "headers": dict(entry.headers), "time": time}
 
 
 def lines_of(entry: Entry) -> list[str]:
     """An entry for people: what and why, then where it came from, then what is in it."""
-    from pipeline.connectors.publish import rfc3339
+    from pipeline.spec import format_rfc3339
 
     place = f"{entry.topic}[{entry.partition}]@{entry.offset}"
     stage = f"  stage {entry.stage}" if entry.stage else ""
@@ -80,7 +82,7 @@ def lines_of(entry: Entry) -> list[str]:
     others = " ".join(f"{k}={v}" for k, v in entry.headers.items() if k not in own)
     kind = entry.headers.get("content-type", "")
     lines = [
-        f"{place}  {rfc3339(entry.time_us)[:-4]}Z  {entry.reason}{stage}",
+        f"{place}  {format_rfc3339(entry.time_us, 'milliseconds')}  {entry.reason}{stage}",
         f"  error    {entry.error}",
         f"  from     {entry.source or 'a window'}  key {entry.key or '-'}",
         f"  headers  {others}" if others else "",
@@ -110,8 +112,3 @@ def preview(value: bytes, content_type: str) -> str:
 
 def text_of(data: bytes | None) -> str:
     return "" if data is None else data.decode("utf-8", "backslashreplace")
-
-
-def printable(text: str) -> str:
-    """Control characters in what came over the network must not reach a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

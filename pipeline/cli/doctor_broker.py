@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import clock
 from pipeline.cli.arguments import load_spec
-from pipeline.cli.doctor_check import Check, error, ok, warning
+from pipeline.cli.doctor_check import Check, State, error, ok, warning
 from pipeline.errors import InvalidInput, MotetError, Problem
 from pipeline.slot.ports import TopicPartition
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pipeline.slot.ports import Connector, Control, TopicInfo
     from pipeline.spec import PipelineSpec
 
-METRICS_HOST, METRICS_PORT = "127.0.0.1", 9464
 _REACH_S = 3.0
 _SKEW_US = 1_000_000
 
@@ -25,10 +25,12 @@ _SKEW_US = 1_000_000
 def checks(file: Path | None, bootstrap: str | None) -> Iterator[Check]:
     """What is checked depends on what is named: a file has its own broker, port and topics."""
     from pipeline.cli.connect import bootstrap_default
+    from pipeline.spec import MetricsSpec
 
     if file is None:
+        usual = MetricsSpec()
         yield kafka_port()
-        yield page_port(METRICS_HOST, METRICS_PORT)
+        yield page_port(usual.host, usual.port)
         yield from broker(bootstrap or bootstrap_default(), {}, demanded=bootstrap is not None)
         return
     try:
@@ -90,28 +92,17 @@ def broker(where: str, client: dict[str, object], *, demanded: bool) -> Iterator
 
 
 def _refusal(where: str) -> str | None:
-    """Why none of the addresses takes a connection; None where one does."""
-    from pipeline.cli.connect import address
+    from pipeline.cli.connect import address, refusal
 
-    why = ""
-    for host, port in map(address, where.split(",")):
-        try:
-            socket.create_connection((host, port), timeout=_REACH_S).close()
-        except OSError as failed:
-            why = f"{host}:{port} takes no connection ({(failed.strerror or str(failed)).lower()})"
-        else:
-            return None
-    return why
+    why = refusal(map(address, where.split(",")))
+    return why and f"{where} takes no connection ({why})"
 
 
 def _no_kafka(where: str, client: dict[str, object]) -> str | None:
     """What a client says that cannot ask its first question; None where it can."""
     try:
-        control = _connector(where, client).control()
-        try:
+        with closing(_connector(where, client).control()) as control:
             control.topics([f"motet-doctor-{clock.monotonic_us()}"])
-        finally:
-            control.close()
     except MotetError as failed:
         return str(failed).splitlines()[0]
     return None
@@ -181,7 +172,6 @@ def _errors(check: str, wrong: InvalidInput) -> Iterator[Check]:
             yield error(check, problem, "correct it")
 
 
-def _problem(state: str, problem: Problem) -> Check:
+def _problem(state: State, problem: Problem) -> Check:
     shown = f"{problem.key} = {problem.value}" if problem.value else problem.key
-    make = error if state == "error" else warning
-    return make(shown.partition(" = ")[0], f"{shown}: {problem.why}", problem.remedy)
+    return Check(problem.key, state, f"{shown}: {problem.why}", problem.remedy)

@@ -57,6 +57,7 @@ def report(error: BaseException) -> int:
 
 def _usage(error: BaseException) -> str:
     message: str = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    message = message.replace(": Value error, ", ": ")  # what some versions put before a choice
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "motet"
     return f"{message[:1].lower()}{message[1:]}; `{command} --help` shows what it takes"

@@ -81,10 +81,11 @@ def init(
     as comments in the file. Nothing is ever overwritten.
     """
     from pipeline.cli.init_text import fitted, starter
+    from pipeline.demo.eject import pipeline_name
 
     path = folder / FILE
     _refuse_existing(path)
-    name = _name(folder)
+    name = pipeline_name(folder)
     guesses: list[TopicGuess] = []
     notes: list[str] = []
     if topics:
@@ -94,12 +95,6 @@ def init(
         _write(path, starter(name))
     emit(json.dumps(_answer(path, name, guesses, notes)) if as_json else str(path))
     _say_next(path, guesses)
-
-
-def _name(folder: Path) -> str:
-    from pipeline.demo.eject import pipeline_name
-
-    return pipeline_name(folder)
 
 
 def _refuse_existing(path: Path) -> None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.cli.terminal import counted
+from pipeline.spec.models import LimitsSpec
 from pipeline.spec.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ _ENCODERS = {
     "video": ("colour", "color_histogram"),
     "text": ("words", "hash_text"),
 }
-_SPAN_DEFAULT_US = 60_000_000
-_RECORD_BYTES_DEFAULT = 32 << 20
 _HEADROOM = 2
 _YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null", "y", "n"})
 
@@ -160,8 +160,7 @@ def fitted(name: str, bootstrap: str, guesses: Sequence[TopicGuess], notes: Sequ
 
 
 def _input(name: str, guess: TopicGuess) -> str:
-    seen = "1 record" if guess.seen == 1 else f"{guess.seen} records"
-    lines = [_comment(f"{guess.topic}: {seen} looked at", "  ")]
+    lines = [_comment(f"{guess.topic}: {counted(guess.seen, 'record')} looked at", "  ")]
     lines += [_comment(f"{finding}", "  ") for finding in guess.findings]
     if guess.trouble:
         lines.append(_comment(f"left out: {guess.trouble}", "  "))
@@ -225,13 +224,13 @@ def _prefix(name: str, topics: Iterable[str]) -> str:
 
 def _limits(usable: Sequence[TopicGuess]) -> str:
     """Limits that the records which were seen would be over."""
-    keys = []
+    keys, default = [], LimitsSpec()
     longest_us = max(guess.longest_us for guess in usable)
-    if longest_us > _SPAN_DEFAULT_US:
+    if longest_us > default.record_span_us:
         seconds = -(-longest_us * _HEADROOM // 1_000_000)
         keys.append(f"record_span: {seconds}s")
     largest_bytes = max(guess.largest_bytes for guess in usable)
-    if largest_bytes > _RECORD_BYTES_DEFAULT:
+    if largest_bytes > default.record_bytes:
         keys.append(f"record_bytes: {format_size(-(-largest_bytes * _HEADROOM >> 20) << 20)}")
     return (
         f"\n# As the longest or largest record asks.\nlimits: {{{', '.join(keys)}}}\n"

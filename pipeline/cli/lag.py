@@ -34,13 +34,11 @@ def lag(file: FileArgument, wait: WaitOption = False, as_json: JsonOption = Fals
     from pipeline.cli.connect import connect_for, demand_topics
     from pipeline.slot.reset import doubts
     from pipeline.tasks.resetting import committed_now, standings_of
-    from pipeline.tasks.starting import check_topics
 
     spec = load_spec(file)
     connector = connect_for(spec, wait=wait)
-    demand_topics(connector, spec)
+    layout = demand_topics(connector, spec)
     with closing(connector.control()) as control:
-        layout = check_topics(spec, control)
         committed = committed_now(spec, layout, control)
         standings = standings_of(spec, layout, control, committed)
     answer = _answer(spec, layout, standings)
@@ -92,7 +90,7 @@ def _input(name: str, at: Place) -> dict[str, Any]:
 
 
 def _lines(spec: PipelineSpec, answer: dict[str, Any]) -> list[str]:
-    from pipeline.connectors.publish import rfc3339
+    from pipeline.spec import format_rfc3339
 
     rows = []
     for lane in answer["lanes"]:
@@ -106,7 +104,7 @@ def _lines(spec: PipelineSpec, answer: dict[str, Any]) -> list[str]:
                     found["end"],
                     found["lag_records"],
                     found["replay_records"],
-                    *(None if time is None else f"{rfc3339(time)[:-4]}Z" for time in times),
+                    *(None if t is None else format_rfc3339(t, "milliseconds") for t in times),
                 ]
             )
     total = (
@@ -122,6 +120,6 @@ def _lines(spec: PipelineSpec, answer: dict[str, Any]) -> list[str]:
 
 
 def _start(spec: PipelineSpec) -> str:
-    from pipeline.connectors.publish import rfc3339
+    from pipeline.spec import format_rfc3339
 
-    return rfc3339(spec.start) if isinstance(spec.start, int) else spec.start
+    return format_rfc3339(spec.start) if isinstance(spec.start, int) else spec.start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,6 +16,7 @@ from pipeline.cli.terminal import counted, emit, warn
 from pipeline.errors import InvalidInput, MotetError, Problem, Unreachable
 
 if TYPE_CHECKING:
+    from pipeline.cli.app import Given
     from pipeline.spec import PipelineSpec
     from pipeline.tasks.planning import OwnerPlan, Placement, Resources
 
@@ -110,11 +110,10 @@ def _lanes(spec: PipelineSpec) -> _Lanes:
         return _Lanes(None, "the topics are not as they must be", error.problems)
 
 
-def _resources_of(given: Any, spec: PipelineSpec, address: str) -> Resources | None:
+def _resources_of(given: Given, spec: PipelineSpec, address: str) -> Resources | None:
     """What a cluster has, asked through what the entry point gave; None where it gave nothing."""
-    ask: Callable[[PipelineSpec], Resources] | None = getattr(given, "resources", None)
-    if ask is not None:
-        return ask(spec)
+    if given.resources is not None:
+        return given.resources(spec)
     warn(
         f"ray.address = {address}: that cluster was not asked, and the plan is for this machine; "
         "pass --cpus and --gpus as it has them"

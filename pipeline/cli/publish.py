@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from pipeline import clock
-from pipeline.cli.arguments import JsonOption, WaitOption, duration_us, load_spec, time_us
-from pipeline.cli.terminal import counted, emit, progress, say, stopping
+from pipeline.cli.arguments import (
+    JsonOption,
+    WaitOption,
+    duration_us,
+    expanded,
+    load_spec,
+    time_us,
+)
+from pipeline.cli.terminal import counted, emit, progress, stopping
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
-    from pipeline.connectors.files import SourceFile, Timeline
+    from pipeline.connectors.files import Timeline
     from pipeline.connectors.publish import Published
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
@@ -119,8 +126,7 @@ def publish(
     chunk_us = duration_us("--chunk", chunk)
     start_us = None if start is None else time_us("--start", start)
     spec = None if to is None else load_spec(to)
-    files = _expanded(sources)
-    chosen = targeted(files, topic, spec, only or (), kind and kind.value)
+    chosen = targeted(expanded(sources), topic, spec, only or (), kind and kind.value)
     lines = timelines(chosen, chunk_us, stream, pictures(fps, scale, spec))
     _allow_open_files(len(lines))
     lengths_us = [line.duration_us() for line in lines]
@@ -154,15 +160,6 @@ def _check_flags(
         problems.append(Problem("--loop", "0", why, "add --realtime, or give a number"))
     if problems:
         raise InvalidInput(*problems)
-
-
-def _expanded(sources: Sequence[str]) -> list[SourceFile]:
-    from pipeline.connectors.files import expand
-
-    files, skipped = expand(sources)
-    if skipped:
-        say(f"motet: files of other kinds left out: {len(skipped)}, such as {skipped[0]}")
-    return files
 
 
 def _connector(spec: PipelineSpec | None, bootstrap: str | None, wait: bool) -> Connector:

@@ -52,14 +52,11 @@ def reset(
     """
     from pipeline.cli.connect import connect_for, demand_topics
     from pipeline.tasks.resetting import plan_reset
-    from pipeline.tasks.starting import check_topics
 
     target = _target(to)
     spec = load_spec(file)
     connector = connect_for(spec, wait=wait)
-    demand_topics(connector, spec)
-    with closing(connector.control()) as control:
-        layout = check_topics(spec, control)
+    layout = demand_topics(connector, spec)
     plan = plan_reset(spec, connector, layout, target)
     if not plan.cuts:
         ran = not all(standing.untouched for standing in plan.standings.values())
@@ -106,8 +103,8 @@ def _demand_stopped(
 
 
 def _preview(spec: PipelineSpec, plan: ResetPlan, to: str | None) -> list[str]:
-    from pipeline.connectors.publish import rfc3339
     from pipeline.slot.reset import moves
+    from pipeline.spec import format_rfc3339
 
     late, dead = spec.outputs.late, spec.outputs.dead_letter
     lines = []
@@ -120,7 +117,7 @@ def _preview(spec: PipelineSpec, plan: ResetPlan, to: str | None) -> list[str]:
     rows = [
         (
             *(move.lane, move.input, move.before, move.after, move.again, move.skipped),
-            None if cut.floor_us is None else rfc3339(cut.floor_us),
+            None if cut.floor_us is None else format_rfc3339(cut.floor_us, "microseconds"),
         )
         for lane, cut in plan.cuts.items()
         for move in moves(plan.standings[lane], cut)

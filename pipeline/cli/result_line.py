@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.connectors.publish import rfc3339
+from pipeline.cli.terminal import printable
+from pipeline.spec import format_rfc3339
 
 if TYPE_CHECKING:
     from pipeline.slot.ports import LogRecord
@@ -23,7 +24,7 @@ def pretty(record: LogRecord, colours: bool) -> str:
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         parts = _other_parts(record)  # a record of another make, shown as what it is
     return "  ".join(
-        typer.style(_clean(text), fg=colour) if colours and colour else _clean(text)
+        typer.style(printable(text), fg=colour) if colours and colour else printable(text)
         for text, colour in parts
         if text
     )
@@ -36,7 +37,7 @@ def _result_parts(result: dict[str, Any]) -> list[tuple[str, str | None]]:
     failures = ", ".join(f"{stage}: {reason}" for stage, reason in failed.items())
     return [
         (str(result["stream"]), "cyan"),
-        (f"{rfc3339(start_us)[:-4]}Z +{(end_us - start_us) / 1e6:g}s", None),
+        (f"{format_rfc3339(start_us, 'milliseconds')} +{(end_us - start_us) / 1e6:g}s", None),
         (" ".join(result["present"]), None),
         (f"missing {' '.join(missing)}" if missing else "", "yellow"),
         (_output(result["output"]), None),
@@ -104,8 +105,3 @@ def _text(data: bytes | None) -> str | None:
         return data.decode()
     except UnicodeDecodeError:
         return "base64:" + base64.b64encode(data).decode()
-
-
-def _clean(text: str) -> str:
-    """Control characters in what came over the network must not reach a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

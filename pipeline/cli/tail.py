@@ -6,6 +6,7 @@ import select
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,27 +81,17 @@ def _records(
     connector: Connector, topic: str, from_beginning: bool, until_end: bool, stop: threading.Event
 ) -> Iterator[LogRecord]:
     """Committed records of every partition, until ``stop`` or the end that was asked for."""
-    from pipeline.cli.connect import topics_of
+    from pipeline.cli.connect import partitions_of
 
-    control = connector.control()
-    try:
-        info = topics_of(control, [topic])[topic]
-        if info is None:
-            remedy = "`motet topics create FILE` makes the topics of a pipeline file"
-            raise InvalidInput(Problem("topic", topic, "it is not there", remedy))
-        partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
+    with closing(connector.control()) as control:
+        partitions = partitions_of(control, [topic])
         ends = control.stable_ends(partitions)
         positions = control.beginnings(partitions) if from_beginning else dict(ends)
-    finally:
-        control.close()
-    source = connector.source()
-    try:
+    with closing(connector.source()) as source:
         source.assign(positions)
         if not from_beginning and not until_end:
             say(f"motet: waiting for new records of {topic}")
         yield from _polled(source, positions, ends if until_end else None, stop)
-    finally:
-        source.close()
 
 
 def _polled(

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.arguments import JsonOption, duration_us
+from pipeline.cli.arguments import JsonOption, duration_us, expanded
 from pipeline.cli.terminal import counted, emit, say, warn
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
     from pipeline.cli.trying import Trial, Tried
-    from pipeline.connectors.files import SourceFile
 
-DEVICES = ("auto", "cpu", "cuda")
+
+class Device(StrEnum):
+    """``auto``: cuda where there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,8 +51,8 @@ def try_encoder(
         int | None, typer.Option("--max", min=1, metavar="N", help="End after N windows.")
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="DEVICE", help="cpu, cuda, or auto: cuda where there is one.")
-    ] = "auto",
+        Device, typer.Option(help="Where it computes; auto: cuda where there is one.")
+    ] = Device.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an encoder gives for files: outputs, shapes and time, window by window.
@@ -55,23 +61,21 @@ def try_encoder(
     of --size, one window for each line of a txt file and for each picture. A class of your own is
     found in this folder, as it is beside a pipeline file.
     """
-    from pipeline.connectors.files import expand
+    from pipeline.connectors.files import parts
 
     size_us = duration_us("--size", size)
     given = _options(options)
-    files, skipped = expand(sources)
-    if skipped:
-        say(f"motet: files of other kinds left out: {len(skipped)}, such as {skipped[0]}")
+    files = expanded(sources)
     # torch comes with it: seconds that a mistake in what was typed need not wait for
     from pipeline.cli.trying import open_trial
 
     trial = open_trial(encoder, given, _device(device), Path.cwd())
-    parts = _parts(files)
-    taken = trial.demand(parts, {Path(source) for source in sources})
+    held = [part for file in files for part in parts(file)]
+    taken = trial.demand(held, {Path(source) for source in sources})
     say(f"{encoder}: takes {' or '.join(trial.takes)}, gives {_gives(trial)}, on {trial.device}")
     for line in trial.warnings:
         warn(line)
-    if left := len({part.path for part in parts} - {part.path for part in taken}):
+    if left := len({part.path for part in held} - {part.path for part in taken}):
         say(f"motet: {counted(left, 'file')} of other kinds left out")
     done: list[Tried] = []
     for tried in trial.run(taken, size_us, whole):
@@ -102,25 +106,15 @@ def _options(text: str) -> dict[str, Any]:
     return found
 
 
-def _device(wanted: str) -> str:
-    from pipeline.cli.trying import has_cuda
+def _device(wanted: Device) -> str:
+    import torch
 
-    if wanted not in DEVICES:
-        why = "it is no device"
-        raise InvalidInput(Problem("--device", wanted, why, f"take one of {', '.join(DEVICES)}"))
-    there = wanted != "cpu" and has_cuda()
-    if wanted == "cuda" and not there:
+    there = wanted is not Device.cpu and torch.cuda.is_available()
+    if wanted is Device.cuda and not there:
         why = "torch finds no CUDA device here"
         remedy = "leave --device out; `motet doctor` says why there is none"
         raise InvalidInput(Problem("--device", wanted, why, remedy))
     return "cuda" if there else "cpu"
-
-
-def _parts(files: Sequence[SourceFile]) -> list[SourceFile]:
-    """Films as their sound and their pictures."""
-    from pipeline.connectors.files import parts
-
-    return [part for file in files for part in parts(file)]
 
 
 def _gives(trial: Trial) -> str:

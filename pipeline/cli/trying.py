@@ -15,8 +15,9 @@ import torch
 
 from pipeline import clock
 from pipeline.batching.batch import StageJob
-from pipeline.cli.trying_windows import Window, windows_of
+from pipeline.cli.trying_windows import INPUT, Window, windows_of
 from pipeline.connectors.files import SourceFile
+from pipeline.connectors.sound_file import unreadable
 from pipeline.encoders.base import Audio, Encoder
 from pipeline.encoders.clips import ClipBuilder, StagePlan
 from pipeline.encoders.loading import kinds_taken, load_encoder, vector_length
@@ -24,7 +25,6 @@ from pipeline.encoders.outputs import checked
 from pipeline.errors import InvalidInput, MotetError, Problem
 from pipeline.spec.user_class import one_line
 
-_INPUT = "SOURCE"
 _NUMBERS_SHOWN = 6
 _TEXT_SHOWN = 200
 _REFUSED_SHOWN = 10
@@ -109,7 +109,7 @@ class Trial:
     def _refused(self, file: SourceFile) -> Problem:
         holds = "pictures" if file.kind == "image" else file.kind
         why = f"it holds {holds}, and {self.name} takes {' or '.join(self.takes)}"
-        return Problem(_INPUT, str(file.path), why, self._remedy())
+        return Problem(INPUT, str(file.path), why, self._remedy())
 
     def _fits(self, kind: str) -> bool:
         return kind in self.takes or (kind in _SEEN and any(each in self.takes for each in _SEEN))
@@ -130,12 +130,11 @@ class Trial:
                     yield tried
 
     def _try(self, window: Window) -> Tried | None:
-        builder = ClipBuilder(StagePlan("try", (_INPUT,)), self.takes, self.rate)
+        builder = ClipBuilder(StagePlan("try", (INPUT,)), self.takes, self.rate)
         job = StageJob(window.stream, window.start_us, window.end_us, window.records)
         [built] = builder.build([job])
         for _, why in built.undecodable:
-            remedy = "leave it out or give another file"
-            raise InvalidInput(Problem(_INPUT, window.source, f"it is damaged ({why})", remedy))
+            raise unreadable(window.source, f"it is damaged ({why})")
         if built.clip is None:
             return None
         began_us = clock.monotonic_us()
@@ -197,10 +196,6 @@ def open_trial(name: str, options: Mapping[str, Any], device: str, folder: Path)
         length=length,
         warnings=tuple(warnings),
     )
-
-
-def has_cuda() -> bool:
-    return bool(torch.cuda.is_available())
 
 
 def place(error: BaseException | None, folder: Path) -> str | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipeline.connectors.file_media import pieces
 from pipeline.connectors.files import Piece, SourceFile
-from pipeline.errors import InvalidInput, Problem
+from pipeline.connectors.sound_file import unreadable
 from pipeline.media.clips import RESAMPLE_MARGIN_US
 from pipeline.media.reading import Reader, ReadingRules
 from pipeline.record import MediaRecord, UnsoundRecord
@@ -84,8 +84,7 @@ def _records(file: SourceFile, size_us: int) -> Iterator[MediaRecord]:
         reader = reader or _reader(piece)
         read = reader.read(INPUT, _log_record(file, number, piece))
         if isinstance(read, UnsoundRecord):
-            remedy = "leave it out or give another file"
-            raise InvalidInput(Problem(INPUT, str(file.path), read.error, remedy))
+            raise unreadable(file.path, read.error)
         yield read
 
 

@@ -27,6 +27,7 @@ from pipeline.connectors.files import (
 )
 from pipeline.connectors.sound_file import Samples, SoundFile, opened, sound_file, unreadable
 from pipeline.errors import InvalidInput, Problem
+from pipeline.media.probe.formats import by_magic
 from pipeline.spec.media_type import parse_media_type
 
 CONTAINERS = {
@@ -35,12 +36,8 @@ CONTAINERS = {
     "audio/ogg": ("OGG", "VORBIS"),
 }
 DTYPES = {"S16BE": ">i2", "S16LE": "<i2", "F32LE": "<f4"}
+MAGIC_BYTES = 12
 WRITABLE = frozenset({*CONTAINERS, *DTYPES.values()})
-MAGIC = {
-    "image/jpeg": (0, b"\xff\xd8\xff"),
-    "image/png": (0, b"\x89PNG\r\n\x1a\n"),
-    "image/webp": (8, b"WEBP"),
-}
 
 
 class AudioForm(NamedTuple):
@@ -67,8 +64,7 @@ def duration_us(file: SourceFile, chunk_us: int) -> int:
             frames, rate = int(sound.frames), int(sound.samplerate)
             return -(-frames * 1_000_000 // rate)
     if file.kind == "image":
-        offset, magic = MAGIC[file.content_type]
-        if _read(file.path, offset + len(magic))[offset:] != magic:
+        if by_magic(_read(file.path, MAGIC_BYTES)) != file.content_type:
             raise unreadable(file.path, f"it is no {file.content_type}")
         return chunk_us
     return len(_lines(file.path)) * chunk_us
@@ -208,7 +204,7 @@ def _image(file: SourceFile, wanted: str) -> bytes:
             mode = (
                 "RGB" if wanted == "image/jpeg" or image.mode not in ("L", "RGBA") else image.mode
             )
-            image.convert(mode).save(out, PILLOW_FORMATS[wanted], quality=95)
+            image.convert(mode).save(out, PILLOW_FORMATS[wanted], quality=film_media.JPEG_QUALITY)
             return out.getvalue()
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise unreadable(file.path, str(error)) from None

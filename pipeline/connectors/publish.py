@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from pipeline.connectors.files import FileRecord
@@ -17,9 +16,9 @@ from pipeline.connectors.limits import check_size
 from pipeline.connectors.partitioner import partition_for
 from pipeline.errors import InvalidInput, MotetError, Problem, Refused
 from pipeline.slot.ports import OutRecord, Publisher, TopicInfo
+from pipeline.spec.units import format_rfc3339
 
 EVENT_TYPE = "motet.media.v1"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -54,8 +53,7 @@ class Published:
 
 def rfc3339(time_us: int) -> str:
     """``1970-01-01T00:00:00.000000Z``: always with microseconds, always UTC."""
-    moment = _EPOCH + timedelta(microseconds=time_us)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return format_rfc3339(time_us, "microseconds")
 
 
 def headers(record: FileRecord) -> list[tuple[str, bytes]]:

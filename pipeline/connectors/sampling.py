@@ -45,7 +45,6 @@ def sample_topic(control: Control, source: Source, topic: str, info: TopicInfo) 
         partitions=info.partitions,
         append_time=info.append_time,
         compacted=info.compacted,
-        count=sum(counts.values()),
         runs=tuple(tuple(run) for run in runs),
     )
 

@@ -84,5 +84,5 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "error_string", None) or error).strip(" .")
 
 
-def unreadable(path: Path, why: str) -> InvalidInput:
+def unreadable(path: Path | str, why: str) -> InvalidInput:
     return InvalidInput(Problem("SOURCE", str(path), why, "leave it out or give another file"))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import clock
-from pipeline.connectors.publish import rfc3339
 from pipeline.demo.measure import Seen
+from pipeline.spec import format_rfc3339
 
 Paint = Callable[[str, str], str]  # text and colour -> text
 
@@ -40,7 +40,7 @@ class Rows:
 
     def row(self, seen: Seen) -> str:
         result = seen.result
-        at = rfc3339(result["window"]["start_us"])[11:19]
+        at = format_rfc3339(result["window"]["start_us"], "seconds")[11:19]
         missing = result["missing"]
         inputs = f"no {'+'.join(missing)}" if missing else f"all {len(result['present'])}"
         colour = "yellow" if missing else "green"
@@ -63,7 +63,7 @@ def plain(seen: Seen) -> str:
     window = result["window"]
     length = (window["end_us"] - window["start_us"]) / 1e6
     return (
-        f"{result['stream']} {rfc3339(window['start_us'])[:19]}Z +{length:g}s "
+        f"{result['stream']} {format_rfc3339(window['start_us'], 'seconds')} +{length:g}s "
         f"present={','.join(result['present'])} missing={','.join(result['missing']) or '-'} "
         f"weights={_numbers(result['weights'])} attribution={_numbers(result['attribution'])} "
         f"after={_after(seen)}"

@@ -213,7 +213,6 @@ class Move(NamedTuple):
 
     lane: int
     input: str
-    topic: str
     before: int | None
     after: int
     again: int
@@ -229,7 +228,7 @@ def moves(standing: Standing, cut: LaneCut) -> list[Move]:
         if before is not None and at.same_topic:
             again = max(0, min(before, at.end) - after)
             skipped = max(0, after - before)
-        found.append(Move(standing.lane, name, at.partition.topic, before, after, again, skipped))
+        found.append(Move(standing.lane, name, before, after, again, skipped))
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 # Largest first: formatting takes the first unit that divides without a rest.
 DURATION_UNITS_US = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
@@ -32,6 +32,10 @@ RFC3339_PATTERN = (
 _QUANTITY = re.compile(r"([+-]?)([0-9]{1,20}(?:\.[0-9]{1,20})?)([A-Za-z%]*)")
 _RFC3339 = re.compile(RFC3339_PATTERN)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_US, _LAST_US = (
+    (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+    for moment in (datetime.min, datetime.max)  # noqa: DTZ901
+)
 
 
 class Wrong(ValueError):
@@ -106,10 +110,14 @@ def parse_rfc3339_us(text: str) -> int:
     return time_us
 
 
-def format_rfc3339(time_us: int) -> str:
-    """A time of the calendar in UTC, exactly: the inverse of ``parse_rfc3339_us``."""
-    moment = _EPOCH + timedelta(microseconds=time_us)
-    digits = "microseconds" if time_us % 1_000_000 else "seconds"
+def format_rfc3339(
+    time_us: int, digits: Literal["auto", "seconds", "milliseconds", "microseconds"] = "auto"
+) -> str:
+    """A time in UTC, cut to ``digits``; ``auto`` is exact: the inverse of ``parse_rfc3339_us``.
+
+    Kafka's timestamps reach beyond the years 1 to 9999: those are written as the nearest of them.
+    """
+    moment = _EPOCH + timedelta(microseconds=min(max(time_us, _FIRST_US), _LAST_US))
     return moment.isoformat(timespec=digits).replace("+00:00", "Z")
 
 

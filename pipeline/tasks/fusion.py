@@ -52,7 +52,7 @@ class _Slot:
     last_commit_us: int = 0
     last_output_us: int = 0  # of the last transaction that held more than offsets
     output: bool = False  # something to be produced came since the last transaction
-    ended: bool = False  # a lane's last cut is there
+    ended: bool = False  # a lane's last cut is there, and in no transaction yet
 
     def due_us(self, interval_us: int) -> int:
         """When the next transaction may begin: what is the last of a lane need not wait.
@@ -139,6 +139,7 @@ class FusionTask:
                 if batch.records:
                     state.last_output_us = now_us
                 state.output = False
+                state.ended &= bool(state.pending)  # with nothing pending all cuts are in it
                 batches[slot] = batch
         return batches
 

@@ -20,7 +20,7 @@ from pipeline.tasks.totals import Totals
 
 OWNER_CHECK_US = 5_000_000  # how often an idle owner asks whether another took over
 WAIT_S = 0.05
-FIGURES_US = 250_000  # how often figures are copied while there is more to do
+FIGURES_US = 250_000  # how often figures are copied where no transaction took place
 
 Acknowledge = Callable[[int, Mapping[int, int]], None]
 
@@ -29,8 +29,8 @@ class FusionState(NamedTuple):
     """As of the loop's last round, replaced as a whole: safe to read from any thread.
 
     ``taken`` counts deliveries; ``idle``: all of them are committed, and are in ``totals``.
-    ``cuts``: by lane the number of the newest that is in ``totals``. ``figures``: as of a moment
-    ago while there is more to do.
+    ``cuts``: by lane the number of the newest that is in ``totals`` and ``figures``; what else
+    is in ``figures`` may be FIGURES_US old.
     """
 
     taken: int
@@ -118,14 +118,13 @@ class FusionRunner:
     def _show(self, now_us: int) -> None:
         # Only this thread may look: amid a step the task can seem idle with a commit on its way.
         idle = self._task.idle
-        totals = self._task.totals.copy()
-        self.state = FusionState(self._taken, idle, totals, self._cuts, self._figures(idle, now_us))
+        totals, figures = self.state.totals, self.state.figures
+        if self._counted or now_us - self._figures_us >= FIGURES_US:
+            totals, figures = self._task.totals.copy(), self._figures()
+            self._figures_us, self._counted = now_us, False
+        self.state = FusionState(self._taken, idle, totals, self._cuts, figures)
 
-    def _figures(self, idle: bool, now_us: int) -> Figures:
-        whole = not (self._counted and idle)  # what idle says is done must be in them
-        if whole and now_us - self._figures_us < FIGURES_US:
-            return self.state.figures
-        self._figures_us, self._counted = now_us, False
+    def _figures(self) -> Figures:
         figures = self._task.figures.copy()
         retries = sum(committer.retries_total for committer in self._committers.values())
         figures.count("motet_commits_total", retries, "retried")
@@ -156,7 +155,7 @@ class FusionRunner:
             item = self._inbox.get_nowait()
             if isinstance(item, Future) and not item.cancelled() and item.exception() is None:
                 self._take(item)
-        self._figures_us -= FIGURES_US
+        self._counted = True
         self._show(self._now_us())
 
     def _submit(self, slot: int, work: Callable[[], _Done]) -> None:

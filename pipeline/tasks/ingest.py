@@ -19,13 +19,14 @@ from pipeline.slot.budget import WINDOW_BYTES, Budget
 from pipeline.slot.dead_letter_rate import DeadLetterRate
 from pipeline.slot.ports import Fetch, LogRecord, OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec
-from pipeline.tasks.ingest_view import IngestFigures, IngestView, waiting_words
+from pipeline.tasks.ingest_view import IngestFigures, IngestView
 from pipeline.tasks.jobs import JobMaker
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.letters import LetterBox
-from pipeline.tasks.messages import Counts, Cut, Message, Opened, Produced, Settled
+from pipeline.tasks.messages import Cut, Message, Opened, Produced, Settled
 from pipeline.tasks.span import SpanFilter
 from pipeline.tasks.stream_watch import StreamWatch
+from pipeline.tasks.tally import Tally
 
 STEPS_MAX = 512  # records that a lane applies before the others have their turn
 
@@ -33,31 +34,10 @@ Window = tuple[int, int]  # lane, number of the window in its lane
 
 
 @dataclass(slots=True)
-class _Tally:
-    """Counts of one lane since its last cut."""
-
-    records: dict[str, int] = field(default_factory=dict)
-    record_bytes: dict[str, int] = field(default_factory=dict)
-    late: int = 0
-    forced: int = 0
-    fates: dict[tuple[str, str], int] = field(default_factory=dict)
-    incomplete: dict[str, int] = field(default_factory=dict)
-
-    def fate(self, input: str, fate: str, count: int) -> None:
-        if count:
-            self.fates[input, fate] = self.fates.get((input, fate), 0) + count
-
-    def counts(self) -> Counts:
-        return Counts(
-            self.records, self.record_bytes, self.late, self.forced, self.fates, self.incomplete
-        )
-
-
-@dataclass(slots=True)
 class _LaneState:
     slot: int
     feed: LaneFeed
-    tally: _Tally = field(default_factory=_Tally)
+    tally: Tally = field(default_factory=Tally)
     windows: int = 0
 
 
@@ -185,11 +165,6 @@ class IngestTask:
     def dispatcher(self) -> Dispatcher:
         return self._dispatcher
 
-    def waiting(self) -> list[str]:
-        """What each lane with open windows waits for, in words."""
-        lines = (waiting_words(lane, state.feed) for lane, state in self._lanes.items())
-        return [line for line in lines if line is not None]
-
     def ends_shown(self) -> list[TopicPartition]:
         """Partitions whose stable ends must be asked for to show how far behind the lanes are."""
         if self._ends is not None:
@@ -299,8 +274,7 @@ class IngestTask:
         self, lane: int, state: _LaneState, record: LaneRecord, applied: Applied, now_us: int
     ) -> None:
         tally, name, body = state.tally, record.input, record.body
-        tally.records[name] = tally.records.get(name, 0) + 1
-        tally.record_bytes[name] = tally.record_bytes.get(name, 0) + record.size_bytes
+        tally.record(record)
         unsound = isinstance(body, UnsoundRecord)
         self._rates[name].count(now_us, 1, unsound)
         if unsound:
@@ -331,14 +305,13 @@ class IngestTask:
         now_us: int,
         append_us: int | None = None,
     ) -> None:
-        incomplete = state.tally.incomplete
         for window in self._span.closed(closed):
             state.windows += 1
             key = (lane, state.windows)
             made = self._jobs.make(window)
             self._budgets[state.slot].take(lane, made.size_bytes + WINDOW_BYTES)
             for name in made.missing:
-                incomplete[name] = incomplete.get(name, 0) + 1
+                state.tally.missing(name)
             self._open[key] = window
             self._unsettled[key] = len(made.jobs)
             self._deliveries[state.slot].append(
@@ -396,4 +369,4 @@ class IngestTask:
         self._budgets[state.slot].cut(lane, cut.number)
         message = Cut(lane, cut, state.tally.counts(), last=state.feed.finished)
         self._deliveries[state.slot].append(message)
-        state.tally = _Tally()
+        state.tally = Tally()

@@ -86,7 +86,7 @@ class IngestFigures:
         replay = sum(feed.replay_left for feed in feeds.values())
         figures.gauge("motet_replay_records", replay)
         self._busy(figures, busy, now_us)
-        lanes = tuple(lane_view(lane, self._slots[lane], feed) for lane, feed in feeds.items())
+        lanes = tuple(_lane_view(lane, self._slots[lane], feed) for lane, feed in feeds.items())
         self._lag(figures, lanes)
         return IngestView(figures, lanes, replay)
 
@@ -133,18 +133,18 @@ class IngestFigures:
                     into.gauge("motet_consumer_lag_records", lag, topic, partition)
 
 
-def lane_view(lane: int, slot: int, feed: LaneFeed) -> LaneView:
+def _lane_view(lane: int, slot: int, feed: LaneFeed) -> LaneView:
     return LaneView(
         lane=lane,
         slot=slot,
         open_windows=feed.lane.open_windows,
         positions=dict(feed.lane.positions),
         ends={name: feed.merge.end(name) for name in feed.names},
-        waiting=waiting_words(lane, feed),
+        waiting=_waiting_words(lane, feed),
     )
 
 
-def waiting_words(lane: int, feed: LaneFeed) -> str | None:
+def _waiting_words(lane: int, feed: LaneFeed) -> str | None:
     """What a lane with open windows waits for."""
     held = feed.lane.holding()
     if held is None:

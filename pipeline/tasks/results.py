@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.fusion.linear import Fused
 from pipeline.fusion.result import result_json
 from pipeline.slot.ports import OutRecord
-from pipeline.spec import PipelineSpec
+from pipeline.spec import PipelineSpec, format_rfc3339
 from pipeline.tasks.messages import Opened
 
 RESULT_TYPE = b"motet.result.v1"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_US, _LAST_US = (
-    (time.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-    for time in (datetime.min, datetime.max)  # noqa: DTZ901
-)
 
 
 @lru_cache(maxsize=4096)
 def rfc3339(time_us: int) -> bytes:
-    """RFC 3339, UTC, with as many digits as the time has (milliseconds at least).
-
-    It has the years 1 to 9999 only; a time beyond them is written as the nearest that it has.
-    """
-    time_us = min(max(time_us, _FIRST_US), _LAST_US)
-    time = _EPOCH + timedelta(microseconds=time_us)
-    digits = "milliseconds" if time_us % 1000 == 0 else "microseconds"
-    return time.isoformat(timespec=digits).replace("+00:00", "Z").encode()
+    """As ``format_rfc3339``, with as many digits as the time has, milliseconds at least."""
+    digits: Literal["milliseconds", "microseconds"] = (
+        "milliseconds" if time_us % 1000 == 0 else "microseconds"
+    )
+    return format_rfc3339(time_us, digits).encode()
 
 
 class ResultWriter:

@@ -203,16 +203,27 @@ def test_a_calm_run_on_ray_gives_the_results_of_one_process(job, calm, ray_addre
 
 @pytest.mark.parametrize("role", ["encoder", "ingest", "fusion"])
 def test_a_killed_actor_changes_nothing(job, calm, ray_address, role):
+    name = f"kill-{role}"
+    supervisor = run_and_kill(job, name, lambda pids: os.kill(pids[role][0], signal.SIGKILL))
+    assert_as_calm(job, name, calm, supervisor, role, "died")
+
+
+def test_a_fusion_half_that_does_not_answer_changes_nothing(job, calm, ray_address):
     supervisor = run_and_kill(
-        job, f"kill-{role}", lambda pids: os.kill(pids[role][0], signal.SIGKILL)
+        job, "frozen", lambda pids: os.kill(pids["fusion"][0], signal.SIGSTOP)
     )
+    assert_as_calm(job, "frozen", calm, supervisor, "owner", "unanswered")
+
+
+def assert_as_calm(job, name, calm, supervisor, role, cause) -> None:
+    """The results and the counts of a calm run, in spite of one restart."""
     assert supervisor.restarts == {role: 1}, "the fault did not happen"
-    assert sorted(job.results(f"kill-{role}")) == calm
+    assert sorted(job.results(name)) == calm
     figures = supervisor.view.snapshot().figures
     assert figures.value("motet_records_total", "mic") == STREAMS * SECONDS
     assert figures.value("motet_records_total", "chat") == STREAMS * -(-SECONDS // 3)
     assert figures.value("motet_windows_total") == len(calm)
-    assert figures.value("motet_actor_restarts_total", role, "died") == 1
+    assert figures.value("motet_actor_restarts_total", role, cause) == 1
 
 
 def test_a_killed_driver_goes_on_where_it_was(job, calm, ray_address, tmp_path):
@@ -237,7 +248,7 @@ def test_gpus_are_assigned_as_demanded_and_reported(job, calm, ray_address):
         spec,
         job.connector,
         RunControl(until_end=True),
-        lambda supervisor: seen.append(dict(supervisor.devices)),
+        lambda supervisor: seen.append(dict(supervisor.view.devices)),
     )
     gpus = {name: device["gpus"] for name, device in seen[0].items()}
     sound = [ids for name, ids in gpus.items() if name.startswith("sound")]

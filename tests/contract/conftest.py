@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
-from kafka_user import PARTITIONS, Command, KafkaUser
+from kafka_user import PARTITIONS, Command, KafkaUser, await_that
 
 from pipeline.cli import main
 
@@ -103,3 +104,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     yield run
     for command in started:
         command.kill()
+
+
+@pytest.fixture
+def run_until(
+    user: KafkaUser, prefix: str, start: Callable[..., Command]
+) -> Callable[[Path, int], None]:
+    """Runs a pipeline until so many results are there, and stops it: what is open stays open."""
+
+    def run(file: Path, results: int) -> None:
+        live = start("run", file, "--local")
+        await_that("results", lambda: len(user.results(prefix, settled=False)) >= results)
+        live.signal(signal.SIGTERM)
+        assert live.wait() == 0, live.err
+
+    return run

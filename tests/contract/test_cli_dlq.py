@@ -7,12 +7,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from kafka_user import BEGIN_US, noise
+from kafka_user import BEGIN_US, LOCAL, noise
 
 pytestmark = pytest.mark.kafka
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
-LOCAL = ("--local", "--until-end")
 ESCAPE = b"\x1b]0;owned\x07\x1b[31m"
 
 

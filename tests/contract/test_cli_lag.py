@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import jsonschema
 import pytest
-from kafka_user import BEGIN_US, PARTITIONS, await_that, noise, rfc3339
+from kafka_user import BEGIN_US, LOCAL, PARTITIONS, STREAMS, rfc3339
 
 from pipeline.spec import load
 
 pytestmark = pytest.mark.kafka
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "lag.schema.json"
-STREAMS = ["s0", "s1", "s2", "s5", "s16"]  # every lane has one
-
-
-def send(user, prefix: str, seconds: range) -> None:
-    for second in seconds:
-        for stream in STREAMS:
-            user.send(f"{prefix}.audio", stream, noise(second), BEGIN_US + second * 1_000_000)
-    user.producer.flush()
 
 
 @pytest.fixture
@@ -39,7 +30,7 @@ def lag(motet):
 
 def test_a_pipeline_that_never_ran_says_so(user, motet, lag, prefix, make_file):
     file = make_file(prefix)
-    send(user, prefix, range(2))
+    user.send_sound(prefix, range(2))
     found = lag(file)
     assert (found["name"], found["ran"]) == (prefix, False)
     assert (found["lag_records"], found["replay_records"]) == (2 * len(STREAMS), 0)
@@ -52,14 +43,11 @@ def test_a_pipeline_that_never_ran_says_so(user, motet, lag, prefix, make_file):
     )
 
 
-def test_lag_and_replay_span_are_counted_in_records(user, motet, start, lag, prefix, make_file):
+def test_lag_and_replay_span_are_counted_in_records(user, motet, run_until, lag, prefix, make_file):
     file = make_file(prefix)
-    send(user, prefix, range(4))
-    live = start("run", file, "--local")
-    await_that("results", lambda: len(user.results(prefix, settled=False)) >= 3 * len(STREAMS))
-    live.signal(signal.SIGTERM)  # the last window of each stream stays open
-    assert live.wait() == 0, live.err
-    send(user, prefix, range(4, 9))
+    user.send_sound(prefix, range(4))
+    run_until(file, 3 * len(STREAMS))  # the last window of each stream stays open
+    user.send_sound(prefix, range(4, 9))
     found = lag(file)
     assert found["ran"]
     assert found["lag_records"] == 5 * len(STREAMS)
@@ -74,7 +62,7 @@ def test_lag_and_replay_span_are_counted_in_records(user, motet, start, lag, pre
         assert mic["end"] - mic["committed"] == mic["lag_records"]
         assert mic["committed"] - mic["from"] == mic["replay_records"]
         assert (chat["committed"], chat["lag_records"], chat["replay_records"]) == (0, 0, 0)
-    assert motet("run", file, "--local", "--until-end").code == 0
+    assert motet("run", file, *LOCAL).code == 0
     assert lag(file)["lag_records"] == 0
     code, out, _ = motet("lag", file)
     head, first, *_ = out.splitlines()
@@ -88,8 +76,8 @@ def test_lag_and_replay_span_are_counted_in_records(user, motet, start, lag, pre
 
 def test_where_a_run_would_not_go_on_it_is_warned_of(user, motet, prefix, make_file):
     file = make_file(prefix)
-    send(user, prefix, range(1))
-    assert motet("run", file, "--local", "--until-end").code == 0
+    user.send_sound(prefix, range(1))
+    assert motet("run", file, *LOCAL).code == 0
     make_file(prefix, create=False, windows={"size": "500ms"})
     code, _, err = motet("lag", file)
     assert code == 0

@@ -12,7 +12,18 @@ from contextlib import closing
 import pytest
 from kafka import TopicPartition as KafkaPartition
 from kafka.structs import OffsetAndMetadata
-from kafka_user import BEGIN_US, PARTITIONS, KafkaUser, Sender, await_that, noise, rfc3339
+from kafka_user import (
+    BEGIN_US,
+    LOCAL,
+    PARTITIONS,
+    STREAMS,
+    KafkaUser,
+    Sender,
+    await_that,
+    noise,
+    rfc3339,
+    windows_of,
+)
 
 from pipeline.clock import wall_us
 from pipeline.connectors.kafka import KafkaConnector
@@ -21,22 +32,6 @@ from pipeline.slot.ports import Committed, TopicPartition
 from pipeline.spec import load
 
 pytestmark = pytest.mark.kafka
-
-STREAMS = ["s0", "s1", "s2", "s5", "s16"]  # every lane has one
-LOCAL = ("--local", "--until-end")
-
-
-def send(user: KafkaUser, prefix: str, seconds: range) -> None:
-    for second in seconds:
-        for stream in STREAMS:
-            at_us = BEGIN_US + second * 1_000_000
-            user.send(f"{prefix}.audio", stream, noise(second), at_us)
-    user.producer.flush()
-
-
-def windows(answer) -> int:
-    assert answer.code == 0, answer.err
-    return int(json.loads(answer.out)["windows"])
 
 
 def seen(user: KafkaUser, name: str) -> Counter[tuple[str, int, int]]:
@@ -61,8 +56,8 @@ def test_after_the_windows_changed_it_goes_on_and_emits_nothing_again(
     user, motet, prefix, make_file
 ):
     file = make_file(prefix)
-    send(user, prefix, range(3))
-    assert windows(motet("run", file, *LOCAL)) == 3 * len(STREAMS)
+    user.send_sound(prefix, range(3))
+    assert windows_of(motet("run", file, *LOCAL)) == 3 * len(STREAMS)
     make_file(prefix, create=False, windows={"size": "500ms"})
     assert motet("run", file, *LOCAL).code == 2
     code, out, err = motet("reset", file, "--yes")
@@ -72,28 +67,25 @@ def test_after_the_windows_changed_it_goes_on_and_emits_nothing_again(
     assert out.count(f"  {rfc3339(BEGIN_US + 3_000_000)}\n") == 2 * PARTITIONS
     assert "no window that ends at or before the time in the last column is emitted any more" in out
     assert err.endswith(f"{prefix}: 4 lanes moved; `motet run {file}` goes on\n")
-    assert windows(motet("run", file, *LOCAL)) == 0
-    send(user, prefix, range(3, 4))
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == 0
+    user.send_sound(prefix, range(3, 4))
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     assert seen(user, prefix) == each(*SECONDS[:3], (3000, 3500), (3500, 4000))
     assert user.read(f"{prefix}.late") == []
 
 
 def test_the_records_of_the_windows_that_were_open_are_read_again(
-    user, motet, start, prefix, make_file
+    user, motet, run_until, prefix, make_file
 ):
     file = make_file(prefix)
-    send(user, prefix, range(4))
-    live = start("run", file, "--local")
-    await_that("results", lambda: len(user.results(prefix, settled=False)) >= 3 * len(STREAMS))
-    live.signal(signal.SIGTERM)  # the last windows stay open
-    assert live.wait() == 0, live.err
+    user.send_sound(prefix, range(4))
+    run_until(file, 3 * len(STREAMS))  # the last windows stay open
     assert seen(user, prefix) == each(*SECONDS[:3])
     make_file(prefix, create=False, windows={"size": "500ms"})
     code, out, err = motet("reset", file, "--yes")
     assert code == 0, err
     assert f"{len(STREAMS)} records read again, 0 records skipped" in out
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     assert seen(user, prefix) == each(*SECONDS[:3], (3000, 3500), (3500, 4000))
 
 
@@ -104,8 +96,8 @@ def test_where_nothing_is_in_the_way_nothing_is_moved(user, motet, prefix, make_
     assert err == (
         f"motet: {prefix}: it never ran, so nothing is moved; `motet run {file}` starts it\n"
     )
-    send(user, prefix, range(2))
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    user.send_sound(prefix, range(2))
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     before = user.committed(prefix)
     code, out, err = motet("reset", file, "--yes")
     assert (code, out) == (0, "")
@@ -115,38 +107,38 @@ def test_where_nothing_is_in_the_way_nothing_is_moved(user, motet, prefix, make_
 
 def test_to_a_place_in_the_topics_windows_come_again(user, motet, prefix, make_file):
     file = make_file(prefix)
-    send(user, prefix, range(2))
+    user.send_sound(prefix, range(2))
     newest = max(record.timestamp for record in user.read(f"{prefix}.audio"))
     await_that("a later timestamp", lambda: wall_us() > (newest + 1) * 1000)
     time = rfc3339((newest + 1) * 1000)
-    send(user, prefix, range(2, 4))
-    assert windows(motet("run", file, *LOCAL)) == 4 * len(STREAMS)
+    user.send_sound(prefix, range(2, 4))
+    assert windows_of(motet("run", file, *LOCAL)) == 4 * len(STREAMS)
 
     code, out, err = motet("reset", file, "--to", "earliest", "--yes")
     assert code == 0, err
     assert f"{4 * len(STREAMS)} records read again, 0 records skipped" in out
     assert "EMITTED AGAIN" in out
-    assert windows(motet("run", file, *LOCAL)) == 4 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == 4 * len(STREAMS)
     assert seen(user, prefix) == each(*2 * SECONDS[:4])
 
     assert motet("reset", file, "--to", time, "--yes").code == 0
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     assert seen(user, prefix) == each(*2 * SECONDS[:2], *3 * SECONDS[2:4])
 
     assert motet("reset", file, "--to", "earliest", "--yes").code == 0
     code, out, err = motet("reset", file, "--to", "latest", "--yes")
     assert code == 0, err
     assert f"0 records read again, {4 * len(STREAMS)} records skipped" in out
-    assert windows(motet("run", file, *LOCAL)) == 0
+    assert windows_of(motet("run", file, *LOCAL)) == 0
     assert user.read(f"{prefix}.late") == []
 
 
 def test_a_pipeline_that_never_ran_begins_where_it_was_reset_to(user, motet, prefix, make_file):
     file = make_file(prefix)
-    send(user, prefix, range(2))
+    user.send_sound(prefix, range(2))
     assert motet("reset", file, "--to", "latest", "--yes").code == 0
-    send(user, prefix, range(2, 3))
-    assert windows(motet("run", file, *LOCAL)) == len(STREAMS)
+    user.send_sound(prefix, range(2, 3))
+    assert windows_of(motet("run", file, *LOCAL)) == len(STREAMS)
 
 
 @pytest.mark.parametrize("loss", ["offsets", "one offset", "foreign offset"])
@@ -154,8 +146,8 @@ def test_after_offsets_are_gone_or_another_tools_nothing_is_emitted_again(
     user, kafka, motet, prefix, make_file, loss
 ):
     file = make_file(prefix)
-    send(user, prefix, range(2))
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    user.send_sound(prefix, range(2))
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     text = TopicPartition(f"{prefix}.text", 1)
     if loss == "offsets":
         user.admin.delete_groups([prefix])
@@ -172,35 +164,32 @@ def test_after_offsets_are_gone_or_another_tools_nothing_is_emitted_again(
         assert "its offsets are gone, though the results topic holds its windows" in out
     else:
         assert "unchanged: 3 other lanes" in out
-    send(user, prefix, range(2, 4))
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    user.send_sound(prefix, range(2, 4))
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     assert seen(user, prefix) == each(*SECONDS[:4])
 
 
 @pytest.mark.parametrize("loss", ["recreated", "retention"])
 def test_after_a_topic_is_gone_it_goes_on_with_what_is_there(
-    user, motet, start, prefix, make_file, loss
+    user, motet, run_until, prefix, make_file, loss
 ):
     file = make_file(prefix)
-    send(user, prefix, range(2))
-    live = start("run", file, "--local")
-    await_that("results", lambda: len(user.results(prefix, settled=False)) >= len(STREAMS))
-    live.signal(signal.SIGTERM)
-    assert live.wait() == 0, live.err
+    user.send_sound(prefix, range(2))
+    run_until(file, len(STREAMS))
     if loss == "retention":
         user.truncate(f"{prefix}.audio")
     else:
         user.admin.delete_topics([f"{prefix}.audio"])
         await_that("deleted", lambda: f"{prefix}.audio" not in user.admin.list_topics())
         assert motet("topics", "create", file, "--partitions", PARTITIONS).code == 0
-        send(user, prefix, range(1))  # of a window that was emitted
+        user.send_sound(prefix, range(1))  # of a window that was emitted
     assert motet("run", file, *LOCAL).code == 2
     code, out, err = motet("reset", file, "--yes")
     assert code == 0, err
     why = {"retention": "retention passed what open windows need of", "recreated": "no offset of"}
     assert why[loss] in out
-    send(user, prefix, range(2, 3))
-    assert windows(motet("run", file, *LOCAL)) == len(STREAMS)
+    user.send_sound(prefix, range(2, 3))
+    assert windows_of(motet("run", file, *LOCAL)) == len(STREAMS)
     assert seen(user, prefix) == each(SECONDS[0], SECONDS[2])
     late = user.read(f"{prefix}.late")
     assert len(late) == (len(STREAMS) if loss == "recreated" else 0)
@@ -210,7 +199,7 @@ def test_a_run_that_commits_is_not_moved_under_and_one_that_is_idle_ends(
     user, motet, start, prefix, make_file
 ):
     file = make_file(prefix)
-    send(user, prefix, range(2))
+    user.send_sound(prefix, range(2))
     idle = start("run", file, "--local")
     await_that("results", lambda: len(user.results(prefix, settled=False)) == 2 * len(STREAMS))
     code, _, err = motet("reset", file, "--to", "earliest", "--yes")
@@ -221,7 +210,7 @@ def test_a_run_that_commits_is_not_moved_under_and_one_that_is_idle_ends(
 
 def test_it_asks_and_without_a_terminal_it_does_not_go_on(user, motet, prefix, make_file):
     file = make_file(prefix)
-    send(user, prefix, range(1))
+    user.send_sound(prefix, range(1))
     code, out, err = motet("reset", file, "--to", "latest")
     assert code == 2
     assert "lane  input  from  to  again  skipped  windows after" in out
@@ -294,8 +283,8 @@ def test_what_is_committed_is_a_cut_of_every_input_with_the_next_number(
     user, kafka, motet, prefix, make_file
 ):
     file = make_file(prefix)
-    send(user, prefix, range(2))
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    user.send_sound(prefix, range(2))
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     spec = load(file)
     partitions = [TopicPartition(t, lane) for t in spec.topics_in() for lane in range(PARTITIONS)]
     with closing(KafkaConnector(kafka).control()) as control:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import signal
-
 import pytest
-from kafka_user import BEGIN_US, PARTITIONS, KafkaUser, await_that, noise, rfc3339
+from kafka_user import (
+    BEGIN_US,
+    LOCAL,
+    PARTITIONS,
+    KafkaUser,
+    await_that,
+    noise,
+    rfc3339,
+    windows_of,
+)
 
 from pipeline.clock import wall_us
 
 pytestmark = pytest.mark.kafka
 
 STREAMS = [f"s{number}" for number in range(6)]  # every lane has one
-LOCAL = ("--local", "--until-end")
 
 
 def send(user: KafkaUser, prefix: str, seconds: range) -> None:
@@ -23,11 +28,6 @@ def send(user: KafkaUser, prefix: str, seconds: range) -> None:
             user.send(f"{prefix}.audio", stream, noise(second), at_us)
     user.send(f"{prefix}.text", "s0", b"words", BEGIN_US + seconds[0] * 1_000_000)
     user.producer.flush()
-
-
-def windows(answer) -> int:
-    assert answer.code == 0, answer.err
-    return int(json.loads(answer.out)["windows"])
 
 
 def refused(answer) -> str:
@@ -45,7 +45,7 @@ def test_a_file_that_decides_otherwise_does_not_continue_and_one_that_does_not_d
 ):
     file = make_file(prefix)
     send(user, prefix, range(3))
-    assert windows(motet("run", file, *LOCAL)) == 3 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == 3 * len(STREAMS)
     before = user.results(prefix)
     for change in ("windows.size=2s", "limits.record_span=2s"):
         assert "pipeline file" in refused(motet("run", file, *LOCAL, "--set", change))
@@ -53,14 +53,14 @@ def test_a_file_that_decides_otherwise_does_not_continue_and_one_that_does_not_d
     send(user, prefix, range(3, 5))
     for_weights = ("fusion.of.sound=0.5", "stages.words.options.dim=8", "slots=2")
     changes = [part for change in for_weights for part in ("--set", change)]
-    assert windows(motet("run", file, *LOCAL, *changes)) == 2 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL, *changes)) == 2 * len(STREAMS)
 
 
 @pytest.mark.parametrize("loss", ["offsets", "input"])
 def test_what_is_deleted_is_said_and_never_jumped_over(user, motet, prefix, make_file, loss):
     file = make_file(prefix)
     send(user, prefix, range(2))
-    assert windows(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     if loss == "offsets":
         user.admin.delete_groups([prefix])
     else:
@@ -74,14 +74,11 @@ def test_what_is_deleted_is_said_and_never_jumped_over(user, motet, prefix, make
 
 
 def test_a_log_that_open_windows_need_and_that_is_gone_is_said(
-    user, motet, start, prefix, make_file
+    user, motet, run_until, prefix, make_file
 ):
     file = make_file(prefix)
     send(user, prefix, range(3))
-    live = start("run", file, "--local")
-    await_that("results", lambda: len(user.results(prefix, settled=False)) >= 2 * len(STREAMS))
-    live.signal(signal.SIGTERM)  # the last windows stay open
-    assert live.wait() == 0, live.err
+    run_until(file, 2 * len(STREAMS))  # the last windows stay open
     user.truncate(f"{prefix}.audio")
     line = refused(motet("run", file, *LOCAL))
     assert f"topic {prefix}.audio" in line
@@ -98,12 +95,12 @@ def test_a_pipeline_that_never_ran_begins_where_it_is_told(user, motet, prefix, 
     time = rfc3339((newest + 1) * 1000)
     await_that("a later timestamp", lambda: wall_us() > (newest + 1) * 1000)
     send(user, prefix, range(3, 7))
-    assert windows(motet("run", latest, *LOCAL, "--start", "latest")) == 0
+    assert windows_of(motet("run", latest, *LOCAL, "--start", "latest")) == 0
     claims = user.committed(f"{prefix}-b")
     assert {at: claim.offset for at, claim in claims.items()} == {
         **user.ends(f"{prefix}.audio"), **user.ends(f"{prefix}.text"),
     }  # fmt: skip
-    assert windows(motet("run", later, *LOCAL, "--start", time)) == 4 * len(STREAMS)
+    assert windows_of(motet("run", later, *LOCAL, "--start", time)) == 4 * len(STREAMS)
     send(user, prefix, range(7, 9))
     for file in (latest, later):  # and goes on from there, whatever it is told now
-        assert windows(motet("run", file, *LOCAL, "--start", "earliest")) == 2 * len(STREAMS)
+        assert windows_of(motet("run", file, *LOCAL, "--start", "earliest")) == 2 * len(STREAMS)

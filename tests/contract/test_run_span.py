@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 
 import pytest
-from kafka_user import BEGIN_US, PARTITIONS, KafkaUser, await_that, noise, rfc3339
+from kafka_user import (
+    BEGIN_US,
+    LOCAL,
+    PARTITIONS,
+    KafkaUser,
+    await_that,
+    noise,
+    rfc3339,
+    windows_of,
+)
 
-pytestmark = [
-    pytest.mark.kafka,
-]
+pytestmark = pytest.mark.kafka
 
 STREAMS = [f"s{number}" for number in range(6)]
-LOCAL = ("--local", "--until-end")
 SECONDS = 8
 S = 1_000_000
 
@@ -37,21 +43,6 @@ def windows(lines: list[str]) -> set[int]:
     }
 
 
-def results_of(user: KafkaUser, topic: str) -> list[str]:
-    """As ``KafkaUser.results``, of any topic."""
-    found = []
-    for record in user.read(topic):
-        value = json.loads(record.value)
-        del value["model"]
-        found.append(f"{record.partition} {json.dumps(value)}")
-    return sorted(found)
-
-
-def done(answer) -> int:
-    assert answer.code == 0, answer.err
-    return int(json.loads(answer.out)["windows"])
-
-
 def test_a_backfill_beside_the_live_run_gives_what_that_gave_in_the_span(
     user, motet, prefix, make_file
 ):
@@ -59,7 +50,7 @@ def test_a_backfill_beside_the_live_run_gives_what_that_gave_in_the_span(
     sound = {"encoder": "log_mel", "of": "mic", "options": {"n_mels": 8}}
     file = make_file(prefix, stages={"sound": sound, "words": words})
     send(user, prefix, range(SECONDS))
-    assert done(motet("run", file, *LOCAL)) == SECONDS * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == SECONDS * len(STREAMS)
     live, claims = user.results(prefix), user.committed(prefix)
     fix = ("run", file, *LOCAL, "--name", "fix", "--from", at(2), "--to", at(5.5))
     answer = motet(*fix)
@@ -75,9 +66,9 @@ def test_a_backfill_beside_the_live_run_gives_what_that_gave_in_the_span(
     made = {t["topic"]: t["partitions"] for t in json.loads(created.out)["topics"] if t["created"]}
     assert made == dict.fromkeys(missing, PARTITIONS)
     answer = motet(*fix)
-    assert done(answer) == 3 * len(STREAMS)
+    assert windows_of(answer) == 3 * len(STREAMS)
     assert f"motet: backfill fix beside {prefix}: windows from " in answer.err
-    found = results_of(user, f"{prefix}.results.fix")
+    found = user.results(prefix, topic="results.fix")
     assert found == [line for line in live if windows([line]) <= {2, 3, 4}]
     assert windows(found) == {2, 3, 4}
     assert len(user.read(f"{prefix}.words.fix")) > 0
@@ -86,7 +77,7 @@ def test_a_backfill_beside_the_live_run_gives_what_that_gave_in_the_span(
     }
     assert user.results(prefix) == live, "the live run's are untouched"
     assert user.committed(prefix) == claims
-    assert done(motet(*fix)) == 0  # it has all that it was asked for
+    assert windows_of(motet(*fix)) == 0  # it has all that it was asked for
     answer = motet(*fix[:-1], at(7))
     assert answer.code == 2
     assert "decides otherwise about records" in answer.err
@@ -95,7 +86,7 @@ def test_a_backfill_beside_the_live_run_gives_what_that_gave_in_the_span(
 def test_a_live_pipeline_does_not_become_a_restricted_one(user, motet, prefix, make_file):
     file = make_file(prefix)
     send(user, prefix, range(2))
-    assert done(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
+    assert windows_of(motet("run", file, *LOCAL)) == 2 * len(STREAMS)
     answer = motet("run", file, *LOCAL, "--from", at(1))
     assert (answer.code, answer.out) == (2, "")
     assert "decides otherwise about records" in answer.err
@@ -108,6 +99,6 @@ def test_a_backfill_runs_while_the_live_run_goes_on(user, motet, start, prefix, 
     live = start("run", file, "--local")
     await_that("live results", lambda: user.count(prefix) > 0)
     fix = ("run", file, *LOCAL, "--name", "fix", "--from", at(3), "--set", "metrics.port=0")
-    assert done(motet(*fix)) == (SECONDS - 3) * len(STREAMS)
+    assert windows_of(motet(*fix)) == (SECONDS - 3) * len(STREAMS)
     assert not live.ended, live.err
     live.kill()

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from ports import free_port
 
 from pipeline.cli import connect, main
 from pipeline.cli.errors import guarded
@@ -92,12 +93,6 @@ def test_a_reader_that_goes_away_is_no_error():
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_broker_that_does_not_answer_is_told_at_once_and_given_up_with_exit_code_3(capsys):

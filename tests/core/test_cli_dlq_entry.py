@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from pipeline.cli.dlq_entry import as_json, entry_of, lines_of, preview, printable
+from pipeline.cli.dlq_entry import as_json, entry_of, lines_of, preview
 from pipeline.cli.table import table
+from pipeline.cli.terminal import printable
 from pipeline.slot.ports import LogRecord
 
 INPUTS = {"lobby.audio": "mic"}

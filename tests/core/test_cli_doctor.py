@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from ports import free_port
 
 from pipeline.cli import doctor_broker, doctor_machine, doctor_packages, main
 from pipeline.cli.doctor_check import error, ok, warning
@@ -28,12 +29,6 @@ def few(monkeypatch):
         monkeypatch.setattr(doctor_broker, "checks", lambda file, bootstrap: iter(()))
 
     return use
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_warning_is_no_error(capsys, few):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import jsonschema
 import pytest
 from pipelines import LOBBY, load
+from ports import free_port
 
 from pipeline.cli import machine, main, plan
+from pipeline.cli.app import Given
 from pipeline.tasks.planning import Resources, place
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "plan.schema.json"
@@ -21,9 +22,7 @@ EXAMPLE = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's exampl
 def no_broker(monkeypatch):
     """A port at which nothing answers, and a plan that does not wait for it."""
     monkeypatch.setattr(plan, "CONNECT_US", 0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{probe.getsockname()[1]}"
+    where = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("KAFKA", where)
     return where
 
@@ -92,12 +91,8 @@ def test_another_cluster_is_not_asked_and_that_is_said(capsys, no_broker, tmp_pa
 
 
 def test_a_cluster_is_asked_through_what_the_entry_point_gives():
-    class Given:
-        def resources(self, _spec: object) -> Resources:
-            return Resources(96, 8)
-
-    spec = load(LOBBY)
-    assert plan._resources_of(Given(), spec, "head:6379") == (96, 8)
+    given = Given(resources=lambda _spec: Resources(96, 8))
+    assert plan._resources_of(given, load(LOBBY), "head:6379") == (96, 8)
 
 
 def test_more_memory_than_there_is_is_warned_of(capsys, no_broker, monkeypatch):

@@ -6,9 +6,8 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
+from films import film, tone
 
 from pipeline import clock
 from pipeline.cli import main
@@ -268,31 +267,8 @@ def test_many_streams_at_once_raise_the_limit_of_open_files_or_say_so(monkeypatc
 # -- films ------------------------------------------------------------------------------------
 
 
-def film(path: Path, seconds: int = 2, sound: bool = True) -> Path:
-    """Pictures at 10 a second and, at will, a tone."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("libx264", rate=10)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        audio = out.add_stream("aac", rate=48_000, layout="stereo") if sound else None
-        for number in range(10 * seconds):
-            grey = np.full((48, 64, 3), 10 * number % 250, np.uint8)
-            out.mux(video.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-        if audio is not None:
-            wave = np.sin(np.arange(48_000 * seconds) / 20).astype(np.float32) / 3
-            frame = av.AudioFrame.from_ndarray(np.stack([wave, wave]), "fltp", layout="stereo")
-            frame.rate = 48_000
-            out.mux(audio.encode(frame))
-            out.mux(audio.encode(None))
-        out.mux(video.encode(None))
-    return path
-
-
-def of_path(path: Path) -> SourceFile:
-    return SourceFile(path, "video", "video/mp4")
-
-
 def test_a_films_sound_and_pictures_go_each_to_the_input_that_takes_it(tmp_path):
-    file = of_path(film(tmp_path / "a.mp4"))
+    file = film(tmp_path / "a.mp4", sound=tone(3))
     found = targeted([file], None, load(LOBBY), (), None)
     assert [(part.kind, target.topic) for part, target in found] == [
         ("audio", "lobby.audio"),
@@ -305,7 +281,7 @@ def test_a_films_sound_and_pictures_go_each_to_the_input_that_takes_it(tmp_path)
 
 
 def test_what_of_a_film_no_input_takes_is_left_out_and_said(tmp_path, capsys, pipeline_file):
-    file = of_path(film(tmp_path / "a.mp4"))
+    file = film(tmp_path / "a.mp4", sound=tone(3))
     cam = pipeline_file(
         "  cam: {topic: c, type: image/png}", "  x: {encoder: color_histogram, of: cam}"
     )
@@ -320,12 +296,12 @@ def test_what_of_a_film_no_input_takes_is_left_out_and_said(tmp_path, capsys, pi
 
 
 def test_a_topic_takes_one_kind_of_a_film(tmp_path):
-    file = of_path(film(tmp_path / "a.mp4"))
+    file = film(tmp_path / "a.mp4", sound=tone(3))
     with pytest.raises(InvalidInput, match="add --kind audio or --kind image"):
         targeted([file], "t", None, (), None)
     [(part, target)] = targeted([file], "t", None, (), "audio")
     assert (part.kind, target) == ("audio", Target("t"))
-    mute = of_path(film(tmp_path / "mute.mp4", sound=False))
+    mute = film(tmp_path / "mute.mp4")
     assert [part.kind for part, _ in targeted([mute], "t", None, (), None)] == ["image"]
     with pytest.raises(InvalidInput, match=r"--kind = audio: .*mute.mp4 holds none"):
         targeted([mute], "t", None, (), "audio")
@@ -353,7 +329,7 @@ def test_a_rate_that_cannot_be_says_so(fps):
 
 
 def test_a_film_is_sent_in_the_order_of_its_times(broker, tmp_path):
-    file = of_path(film(tmp_path / "a.mp4", 3))
+    file = film(tmp_path / "a.mp4", sound=tone(3))
     chosen = [(part, Target("a" if part.kind == "audio" else "b")) for part in parts(file)]
     lines = timelines(chosen, S, "cam-7", Pictures(Fraction(5)))
     done = play(MemoryConnector(broker), lines, period_us=3 * S)
@@ -362,5 +338,5 @@ def test_a_film_is_sent_in_the_order_of_its_times(broker, tmp_path):
     [shown] = published(broker, "b").values()
     times = [dict(record.headers)["ce_time"] for record in shown]
     assert [time[17:22] for time in times] == [b"%05.2f" % (40 + n / 5) for n in range(15)]
-    assert dict(sound[0].headers)["content-type"] == b"audio/L16;rate=48000;channels=2"
+    assert dict(sound[0].headers)["content-type"] == b"audio/L16;rate=48000;channels=1"
     assert {record.key for record in [*sound, *shown]} == {b"cam-7"}

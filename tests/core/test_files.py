@@ -311,6 +311,7 @@ def test_headers_are_cloud_events_with_the_time_of_the_first_sample(tmp_path):
 
 def test_times_are_written_with_microseconds_always():
     assert rfc3339(0) == "1970-01-01T00:00:00.000000Z"
+    assert rfc3339(1 << 62) == "9999-12-31T23:59:59.999999Z"  # Kafka has such timestamps
 
 
 def test_the_start_is_now_or_as_early_as_keeps_the_end_near():

@@ -39,11 +39,11 @@ def failed(window: int, stage: str, failure: str, lane: int = 0) -> Settled:
     return Settled(lane, window, stage, None, failure, (("in.cam", lane, 5),), ())
 
 
-def cut(number: int, lane: int = 0, records: int = 0) -> Cut:
+def cut(number: int, lane: int = 0, records: int = 0, last: bool = False) -> Cut:
     positions = {"mic": number, "cam": number, "chat": number}
     fates = {("cam", "fused"): records}
     counts = Counts({"cam": records}, {"cam": 9 * records}, 1, 2, fates, {"mic": 1})
-    return Cut(lane, LaneCut(number, positions, positions), counts)
+    return Cut(lane, LaneCut(number, positions, positions), counts, last)
 
 
 @pytest.fixture
@@ -137,6 +137,24 @@ def test_output_does_not_wait_for_the_interval_of_mere_offsets(task):
     task.on_messages(0, [opened(3, "colour"), cut(4), gave(3, "colour")])
     assert task.next_due_us() == now_us + 1 + interval_us  # but for that of other output
     assert task.due(now_us + interval_us) == {}
+
+
+def test_the_last_of_a_lane_does_not_wait_for_the_interval(task):
+    now_us = 10 * SECOND_US
+    task.on_messages(0, [cut(1), cut(1, lane=2)])
+    assert task.due(now_us).keys() == {0}
+    task.on_committed(0)
+    task.on_messages(0, [opened(1, "colour"), cut(2, last=True)])
+    assert task.due(now_us + 1) == {}  # its window is not fused yet
+    task.on_messages(0, [gave(1, "colour")])
+    assert task.next_due_us() <= now_us + 1
+    batch = task.due(now_us + 1)[0]
+    assert (batch.cuts[0].number, len(values(batch))) == (2, 1)
+    task.on_committed(0)
+    task.on_messages(0, [opened(1, "colour", lane=2), cut(2, lane=2), gave(1, "colour", lane=2)])
+    assert task.due(now_us + 2) == {}  # the slot's other lane goes on as before
+    task.on_messages(0, [cut(3, lane=2, last=True)])
+    assert task.due(now_us + 2)[0].cuts.keys() == {2}
 
 
 def test_counts_are_added_where_their_cut_is_committed(task):
@@ -284,6 +302,19 @@ def test_it_is_idle_only_when_all_that_it_took_is_committed(loop):
     [(cuts, records)] = committer.batches
     assert cuts[0].number == 1
     assert [r.topic for r in records] == ["out.results"]
+
+
+def test_cuts_without_output_are_committed_too(loop):
+    committer = loop.committers[0]
+    committer.turn.release()
+    loop.runner.deliver(0, [cut(1, records=3)])
+    assert loop.told.acquire(timeout=PATIENCE_S)
+    loop.eventually(lambda: loop.runner.state.idle)
+    [(cuts, records)] = committer.batches
+    assert (cuts[0].number, records) == (1, [])
+    state = loop.runner.state
+    assert (state.totals.records, state.totals.windows, state.cuts) == ({"cam": 3}, 0, {0: 1})
+    assert state.figures.value("motet_commits_total", "committed") == 1
 
 
 def test_slots_commit_side_by_side(loop):

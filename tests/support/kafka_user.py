@@ -26,6 +26,8 @@ from pipeline.clock import wall_us
 BEGIN_US = 1_790_000_000_000_000
 RATE = 16_000
 PARTITIONS = 4
+STREAMS = ["s0", "s1", "s2", "s5", "s16"]  # every lane has one
+LOCAL = ("--local", "--until-end")
 
 # Children of one process that has all libraries loaded: each takes its first step at once.
 _FORKS = get_context("forkserver")
@@ -111,10 +113,18 @@ class KafkaUser:
                 found += records
         return found
 
-    def results(self, name: str, settled: bool = True) -> list[str]:
+    def send_sound(self, prefix: str, seconds: range) -> None:
+        """A second of sound for each stream and second."""
+        for second in seconds:
+            for stream in STREAMS:
+                at_us = BEGIN_US + second * 1_000_000
+                self.send(f"{prefix}.audio", stream, noise(second), at_us)
+        self.producer.flush()
+
+    def results(self, name: str, settled: bool = True, topic: str = "results") -> list[str]:
         """Committed results, in an order of their own: partition and value but for the model."""
         found = []
-        for record in self.read(f"{name}.results", settled):
+        for record in self.read(f"{name}.{topic}", settled):
             value = json.loads(record.value)
             del value["model"]
             found.append(f"{record.partition} {json.dumps(value)}")
@@ -142,6 +152,12 @@ class KafkaUser:
     def truncate(self, topic: str) -> None:
         """What retention does in time: nothing that was there is left."""
         self.admin.delete_records(self.ends(topic))
+
+
+def windows_of(answer: Any) -> int:
+    """How many windows a run has, by its summary."""
+    assert answer.code == 0, answer.err
+    return int(json.loads(answer.out)["windows"])
 
 
 class Command:

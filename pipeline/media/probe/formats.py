@@ -50,7 +50,7 @@ class Payload(NamedTuple):
 
 def recognise(payload: bytes) -> Payload:
     """What a payload is by its own bytes. Raises nothing."""
-    content_type = _by_magic(payload)
+    content_type = by_magic(payload)
     if not content_type:
         if document_of(payload) is not None:
             return Payload(JSON)
@@ -95,7 +95,8 @@ def is_text(payload: bytes) -> bool:
     return bool(text.strip()) and odd == 0
 
 
-def _by_magic(payload: bytes) -> str:
+def by_magic(payload: bytes) -> str:
+    """The media type that the first bytes tell; RAW where they tell none."""
     for offset, magic, content_type in _MAGIC:
         if payload[offset : offset + len(magic)] == magic:
             return content_type

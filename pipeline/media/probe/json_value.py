@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple
 
 from pipeline.errors import UndecodableRecord
 from pipeline.media.event_time import Rfc3339
@@ -13,7 +13,6 @@ from pipeline.media.json_fields import JsonPayload, TimeUnit, payload_at
 from pipeline.media.probe.formats import RAW, recognise
 from pipeline.media.probe.raw import guess_raw
 from pipeline.media.probe.sample import Finding, Sure, shown
-from pipeline.spec.models import TimeSpec
 
 _DEPTH_MAX = 6
 _FIELDS_MAX = 200
@@ -31,8 +30,6 @@ _TAKEN_TIME = re.compile(r"captur|event|sampl|record|start|taken|media|frame|^ts
 _LATER_TIME = re.compile(r"receiv|process|ingest|creat|insert|update|sent|publish|expir|end")
 _NAMED_TEXT = re.compile(r"text|message|msg|body|content|transcript|caption|comment|title|words")
 _OPAQUE = re.compile(r"[0-9a-fA-F-]{16,}|\S*://\S*|\d+(\.\d+)?")
-
-UNITS_OF_A_FILE = frozenset(get_args(get_type_hints(TimeSpec)["unit"]))
 
 
 class PayloadField(NamedTuple):

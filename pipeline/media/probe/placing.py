@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from pipeline.media.event_time import Rfc3339
-from pipeline.media.probe.json_value import UNITS_OF_A_FILE, TimeField
+from pipeline.media.probe.json_value import TimeField
 from pipeline.media.probe.raw import pairs
 from pipeline.media.probe.sample import Finding, Placed, Sure, TopicSample, header, shown
 from pipeline.media.reading import STREAM_BYTES_MAX
@@ -111,7 +111,7 @@ def _examples(values: Sequence[str]) -> str:
 def guess_time(sample: TopicSample, field: TimeField | None, others: Sequence[str]) -> TimeGuess:
     """A field of the JSON before ``ce_time`` before Kafka's timestamp, as the reader has it."""
     records = sample.records
-    if field is not None and field.unit in UNITS_OF_A_FILE:
+    if field is not None:
         findings = [field.finding]
         if others:
             text = f"it could also be {', '.join(shown(other) for other in others[:3])}"
@@ -123,12 +123,8 @@ def guess_time(sample: TopicSample, field: TimeField | None, others: Sequence[st
     appended = "when they arrived" if sample.append_time else "when their producer made them"
     if there == 0:
         text = f"Kafka's timestamps, which say {appended}"
-        found = [Finding("time", text, "sure")]
-        if field is not None:
-            text = f"field {shown(field.path)} is RFC 3339, and a file takes s, ms, us or ns only"
-            found.append(Finding("time", f"{text}; send ce_time, or a number", "sure"))
         kafka = tuple(record.timestamp_us for record in records)
-        return TimeGuess("kafka", None, kafka, tuple(found))
+        return TimeGuess("kafka", None, kafka, (Finding("time", text, "sure"),))
     text = "header ce_time"
     if there < len(records):
         text += f"; {len(records) - there} records without it take Kafka's ({appended})"

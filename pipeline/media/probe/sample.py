@@ -26,16 +26,12 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicSample:
-    """Some records of a topic; a *run* is a piece of one partition without a gap, in log order.
-
-    ``count`` is how many offsets the topic holds, markers of transactions among them.
-    """
+    """Some records of a topic; a *run* is a piece of one partition without a gap, in log order."""
 
     topic: str
     partitions: int
     append_time: bool
     compacted: bool
-    count: int
     runs: tuple[tuple[LogRecord, ...], ...]
 
     @property

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import InvalidInput
+from pipeline.errors import InvalidInput, Problem
 from pipeline.spec import loads
 
 Find = Callable[..., dict[str, Any]]
@@ -292,6 +292,13 @@ def _keys(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
         for key, value in tree.items():
             found += _keys(value, (*path, key))
     return found
+
+
+@pytest.mark.parametrize("name", ["\x1e", "a\nb", "\u2028", "\x1b[2J"])
+def test_a_name_that_would_break_a_line_is_escaped(name: str) -> None:
+    problem = Problem("stages.sound.of", "", f"'{name}' is no input", "correct it")
+    assert len(str(problem).splitlines()) == 1
+    assert str(problem).isprintable()
 
 
 @settings(
