@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 import ray
 
-from actors.packing import PackedBatch, Rows, pack_results, unpack
-from pipeline.batching.batch import JobResult
+from actors.packing import PackedBatch, PackedResults, pack_results, unpack
+from pipeline.batching.batch import BatchRun
+from pipeline.clock import monotonic_us
 from pipeline.errors import MotetError
 from pipeline.spec import PipelineSpec
+
+if TYPE_CHECKING:
+    from pipeline.tasks.micro_batcher import Outcome
 
 
 class DeviceMismatch(MotetError):
@@ -21,7 +27,8 @@ class DeviceMismatch(MotetError):
 class EncoderActor:
     """Stateless: any batch may go to any replica, and go again elsewhere after a death.
 
-    Invariant: it runs on the device that was demanded, or does not start.
+    Invariant: it runs on the device that was demanded, or does not start. Calls of ``encode``
+    wait side by side; one thread runs what they brought.
     """
 
     def __init__(
@@ -31,18 +38,30 @@ class EncoderActor:
         # ingest process would pay 300 MB and two seconds for a torch that it never uses.
         import torch
 
+        from pipeline.batching.pace import BatchPace
         from pipeline.tasks.encode import encode_task
         from pipeline.tasks.host import settle_heap
+        from pipeline.tasks.micro_batcher import MicroBatcher
 
         self._ids = _assigned_gpus(stage, num_gpus)
         on_gpu = bool(self._ids) and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
-        self._task = encode_task(spec, stage, self._device, lengths)
+        task = encode_task(spec, stage, self._device, lengths)
+        declared = spec.stages[stage]
+        pace = BatchPace(declared.batch_max, declared.latency_target_us)
+        self._batcher = MicroBatcher(task.run, pace, monotonic_us)
+        threading.Thread(target=self._batcher.serve, name="encoder", daemon=True).start()
         settle_heap()
 
-    def encode(self, batch: PackedBatch) -> tuple[Rows, dict[int, JobResult]]:
-        return pack_results(self._task.run(unpack(batch)))
+    def encode(self, batch: PackedBatch) -> tuple[PackedResults, BatchRun]:
+        outcome: Future[Outcome] = Future()
+        self._batcher.put(unpack(batch), outcome.set_result)
+        found = outcome.result()
+        if isinstance(found, BaseException):
+            raise found
+        results, run = found
+        return pack_results(results), run
 
     def device(self) -> dict[str, object]:
         """What it runs on: torch device, GPU ids that Ray assigned, node and process."""

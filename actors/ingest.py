@@ -120,14 +120,14 @@ class IngestActor:
 
     def _encoded(self, assignment: Assignment, future: Any) -> None:
         try:
-            results = future.result()
+            packed, run = future.result()
         except Exception as error:
             if isinstance(error, RayActorError):
                 self._forget(assignment.stage, assignment.replica)
             cause = next(iter(str(error).strip().splitlines()), "")
             self._runner.post_lost(assignment.number, f"{type(error).__name__}: {cause}")
         else:
-            self._runner.post_batch(assignment.number, unpack_results(results))
+            self._runner.post_batch(assignment.number, unpack_results(packed), run)
 
     def _forget(self, stage: str, replica: str) -> None:
         """At once, not when the supervisor tells: or the batch would go to the dead again."""

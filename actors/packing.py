@@ -103,13 +103,16 @@ def _is_vector(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 1
 
 
-def pack_results(results: Sequence[JobResult]) -> tuple[Rows, dict[int, JobResult]]:
+PackedResults = tuple[Rows, dict[int, JobResult]]
+
+
+def pack_results(results: Sequence[JobResult]) -> PackedResults:
     """Outputs, and apart from them the few results that have more to tell."""
     told = {i: r for i, r in enumerate(results) if r.failure is not None or r.undecodable}
     return stack([result.output for result in results]), told
 
 
-def unpack_results(packed: tuple[Rows, dict[int, JobResult]]) -> list[JobResult]:
+def unpack_results(packed: PackedResults) -> list[JobResult]:
     outputs, told = packed
     return [told.get(i) or JobResult(output) for i, output in enumerate(unstack(outputs))]
 

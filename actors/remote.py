@@ -18,6 +18,8 @@ from pipeline.connectors.environment import CONSUMER_ENV
 THREADS_ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 WATCH = "watch"  # calls that wait: for an actor's end, or until it is drained
 CONTROL = "control"  # calls that must be answered while it works
+# Batches that wait inside a replica, of all ingest actors together; Ray keeps those beyond.
+DOOR_BATCHES = 16
 
 
 def _actor(cls: type, num_cpus: float, **options: Any) -> Any:
@@ -41,7 +43,13 @@ def fusion_actor(num_cpus: float) -> Any:
 
 def encoder_actor(num_cpus: float, num_gpus: float) -> Any:
     env = {**CONSUMER_ENV, **(THREADS_ENV if num_gpus == 0 else {})}
-    return _actor(EncoderActor, num_cpus, num_gpus=num_gpus, runtime_env={"env_vars": env})
+    return _actor(
+        EncoderActor,
+        num_cpus,
+        num_gpus=num_gpus,
+        max_concurrency=DOOR_BATCHES,
+        runtime_env={"env_vars": env},
+    )
 
 
 def control(method: Any) -> Any:

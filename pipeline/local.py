@@ -6,7 +6,6 @@ fetching and lanes, features (torch and codecs release the GIL), fusion, and com
 
 from __future__ import annotations
 
-import queue
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipeline.batching.dispatch import Assignment
+from pipeline.batching.pace import BatchPace
 from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
-from pipeline.encoders.running import EncodeTask
 from pipeline.errors import MotetError
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
@@ -29,6 +28,7 @@ from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.host import RunControl, settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
+from pipeline.tasks.micro_batcher import MicroBatcher, Outcome
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.showing import LocalView, Showing
 from pipeline.tasks.starting import (
@@ -59,45 +59,34 @@ class EncoderThreads:
 
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._inboxes: dict[str, queue.SimpleQueue[Callable[[EncodeTask], None] | None]] = {}
-        self._closed = threading.Event()
+        self._batchers: dict[str, MicroBatcher] = {}
         self.replicas: dict[str, list[str]] = {}
         self.shown: list[ReplicaView] = []
         for name, stage in spec.stages.items():
             for number in range(stage.replicas_min):
                 replica = f"{name}-{number}"
-                inbox = self._inboxes[replica] = queue.SimpleQueue()
                 task = encode_task(spec, name, device, lengths)
-                threading.Thread(
-                    target=self._serve, args=(task, inbox), name=replica, daemon=True
-                ).start()
+                pace = BatchPace(stage.batch_max, stage.latency_target_us)
+                batcher = self._batchers[replica] = MicroBatcher(task.run, pace, monotonic_us)
+                threading.Thread(target=batcher.serve, name=replica, daemon=True).start()
                 self.replicas.setdefault(name, []).append(replica)
                 self.shown.append(ReplicaView(replica, name, str(device)))
 
     def run(self, assignment: Assignment, runner: IngestRunner) -> None:
-        """Runs a batch in its replica's thread and posts what came of it."""
+        """Hands a batch to its replica's thread, which posts what came of it."""
 
-        def work(task: EncodeTask) -> None:
-            try:
-                results = task.run(assignment.jobs)
-            except BaseException as error:  # a user's sys.exit too: its batch must come back
-                runner.post_lost(assignment.number, one_line(error))
+        def reply(outcome: Outcome) -> None:
+            if isinstance(outcome, BaseException):
+                runner.post_lost(assignment.number, one_line(outcome))
             else:
-                runner.post_batch(assignment.number, results)
+                runner.post_batch(assignment.number, *outcome)
 
-        self._inboxes[assignment.replica].put(work)
+        self._batchers[assignment.replica].put(assignment.jobs, reply)
 
     def close(self) -> None:
         """Returns at once; batches that are still waiting are dropped."""
-        self._closed.set()
-        for inbox in self._inboxes.values():
-            inbox.put(None)
-
-    def _serve(
-        self, task: EncodeTask, inbox: queue.SimpleQueue[Callable[[EncodeTask], None] | None]
-    ) -> None:
-        while (work := inbox.get()) is not None and not self._closed.is_set():
-            work(task)
+        for batcher in self._batchers.values():
+            batcher.close()
 
 
 @dataclass

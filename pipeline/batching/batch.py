@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.record import MediaRecord
 
@@ -36,3 +36,14 @@ class JobResult:
     output: Any = None
     failure: str | None = None
     undecodable: list[tuple[RecordId, str]] = field(default_factory=list)
+
+
+class BatchRun(NamedTuple):
+    """How a batch fared at its replica: how long it waited at the door, and what ran then.
+
+    ``runs``: windows and microseconds of each run that it was the first in. A run may hold other
+    batches too, which then do not tell of it.
+    """
+
+    waited_us: int
+    runs: tuple[tuple[int, int], ...]

@@ -206,6 +206,11 @@ class StageSpec(Section):
     replicas: Replicas = Field(default_factory=lambda: Replicas(max=1), description="actors")
     num_gpus: Gpus = Field(default="auto", description="auto, 0, a whole number or 1/n, a replica")
     batch_max: Whole = Field(default=64, ge=1, le=100_000, description="most windows in one batch")
+    latency_target_us: Duration | None = Field(
+        default=None,
+        alias="latency_target",
+        description="batches stay small enough that a window waits and runs within it",
+    )
     timeout_us: Duration = Field(
         default=30_000_000,
         alias="timeout",

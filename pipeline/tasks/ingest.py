@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from pipeline.batching.batch import JobResult
-from pipeline.batching.dispatch import Assignment, Dispatcher, StageDone, StageRule
+from pipeline.batching.batch import BatchRun, JobResult
+from pipeline.batching.dispatch import Assignment, Dispatcher, StageDone
+from pipeline.batching.stage_queue import StageRule
 from pipeline.lane import Applied, ClosedWindow, LaneCut, LaneRecord, Waiting
 from pipeline.media.reading import Reader, rules_of
 from pipeline.record import UnsoundRecord
@@ -19,6 +20,7 @@ from pipeline.slot.budget import WINDOW_BYTES, Budget
 from pipeline.slot.dead_letter_rate import DeadLetterRate
 from pipeline.slot.ports import Fetch, LogRecord, OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.continuity import Continuity
 from pipeline.tasks.ingest_view import IngestFigures, IngestView
 from pipeline.tasks.jobs import JobMaker
 from pipeline.tasks.lane_feed import LaneFeed
@@ -100,6 +102,7 @@ class IngestTask:
         self._deliveries: dict[int, list[Message]] = {slot: [] for slot in cuts}
         self._paused: set[TopicPartition] = set()
         self.watch = StreamWatch()
+        self._continuity = Continuity(self.watch.warn)
 
     # -- asked ----------------------------------------------------------------------------
 
@@ -178,6 +181,7 @@ class IngestTask:
             self.in_flight_bytes,
             len(self._paused),
             self.watch.copartition_violations,
+            self._continuity,
             self._dispatcher.busy(now_us),
             now_us,
             wall_us,
@@ -200,8 +204,10 @@ class IngestTask:
             state = self._lanes[partition.partition]
             state.feed.merge.ends(self._inputs[partition.topic], end, now_us)
 
-    def on_batch(self, number: int, results: Sequence[JobResult], now_us: int) -> None:
-        self._dispatcher.done(number, results, now_us)
+    def on_batch(
+        self, number: int, results: Sequence[JobResult], now_us: int, run: BatchRun | None = None
+    ) -> None:
+        self._dispatcher.done(number, results, now_us, run)
         self._take_done(now_us)
 
     def on_batch_lost(self, number: int, cause: str, now_us: int) -> None:
@@ -276,12 +282,14 @@ class IngestTask:
         tally, name, body = state.tally, record.input, record.body
         tally.record(record)
         unsound = isinstance(body, UnsoundRecord)
-        self._rates[name].count(now_us, 1, unsound)
+        self._rates[name].count(now_us, 1, unsound, body.error if unsound else "")
         if unsound:
             tally.fate(name, "dead_letter", 1)
             self._produce(lane, state, self._letters.unsound(body))
             return
         self._shown.applied(lane, name, record.end_us)
+        if body.facts.kind == "audio":
+            self._continuity.applied(body)
         applied = self._span.applied(record, applied)
         tally.forced += applied.forced
         tally.fate(name, "fused", applied.fused)
@@ -357,7 +365,7 @@ class IngestTask:
             return ()
         letters = []
         for record, error in self._jobs.to_letter(done.stage, window, done.result.undecodable):
-            self._rates[record.input].count(now_us, 0, 1)
+            self._rates[record.input].count(now_us, 0, 1, error)
             state.tally.fate(record.input, "dead_letter", 1)
             state.feed.changed = True  # counts are committed with a cut
             letters.append(self._letters.undecodable(record.log, done.stage, error))

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.batching.batch import JobResult
+from pipeline.batching.batch import BatchRun, JobResult
 from pipeline.batching.dispatch import Assignment
 from pipeline.clock import wall_us
 from pipeline.errors import Transient
@@ -64,8 +64,8 @@ class IngestRunner:
 
     # -- from any thread --------------------------------------------------------------------
 
-    def post_batch(self, number: int, results: Sequence[JobResult]) -> None:
-        self._inbox.put(lambda task, now_us: task.on_batch(number, results, now_us))
+    def post_batch(self, number: int, results: Sequence[JobResult], run: BatchRun) -> None:
+        self._inbox.put(lambda task, now_us: task.on_batch(number, results, now_us, run))
 
     def post_lost(self, number: int, cause: str) -> None:
         self._inbox.put(lambda task, now_us: task.on_batch_lost(number, cause, now_us))

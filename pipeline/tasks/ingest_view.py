@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.lane import LaneSpec
+from pipeline.tasks.continuity import Continuity
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.view import LaneView
 
 BUSY_US = 2_000_000  # the time that a busy ratio is about, at least
+BEHIND_US = 2_000_000  # a lane that waits so long for an input's log is overdue
 _NEVER_US = -(1 << 62)  # before all event time
 
 
@@ -34,6 +36,11 @@ class IngestFigures:
         self._topics = topics
         self._bounds = {rule.name: rule.bound_us for rule in spec.inputs if rule.gating}
         self._slots = slots
+        # A window that is held for half of `windows.idle` after its end (and B) is overdue. The
+        # floor is A below the newest record: so it is this far below the window's end, or less.
+        self._overdue_us = {
+            rule.name: spec.hold_us - rule.bound_us - spec.idle_us // 2 for rule in spec.inputs
+        }
         self._figures = Figures()
         self._newest: dict[str, int] = {}
         self._reached: dict[int, dict[str, int]] = {lane: {} for lane in slots}
@@ -51,13 +58,12 @@ class IngestFigures:
         if end_us > reached.get(input, _NEVER_US):
             reached[input] = end_us
 
-    def assigned(self, stage: str, waited_us: Sequence[int]) -> None:
-        figures = self._figures
-        figures.observe("motet_stage_batch_size", len(waited_us), stage)
+    def queued(self, stage: str, waited_us: Sequence[int]) -> None:
         for waited in waited_us:
-            figures.observe("motet_stage_queue_seconds", waited / 1e6, stage)
+            self._figures.observe("motet_stage_queue_seconds", waited / 1e6, stage)
 
-    def returned(self, stage: str, took_us: int) -> None:
+    def ran(self, stage: str, windows: int, took_us: int) -> None:
+        self._figures.observe("motet_stage_batch_size", windows, stage)
         self._figures.observe("motet_stage_compute_seconds", took_us / 1e6, stage)
 
     # -- asked ----------------------------------------------------------------------------
@@ -68,6 +74,7 @@ class IngestFigures:
         in_flight_bytes: Mapping[int, int],
         paused: int,
         violations: int,
+        continuity: Continuity,
         busy: Mapping[str, tuple[int, int]],
         now_us: int,
         wall_us: int,
@@ -77,6 +84,7 @@ class IngestFigures:
         figures.count("motet_copartition_violations_total", violations)
         waits = sum(feed.merge.align_waits_total for feed in feeds.values())
         figures.count("motet_align_waits_total", waits)
+        continuity.figures(figures, now_us)
         for name, newest_us in self._newest.items():
             figures.gauge("motet_event_time_lag_seconds", (wall_us - newest_us) / 1e6, name)
         for slot, size_bytes in in_flight_bytes.items():
@@ -86,7 +94,7 @@ class IngestFigures:
         replay = sum(feed.replay_left for feed in feeds.values())
         figures.gauge("motet_replay_records", replay)
         self._busy(figures, busy, now_us)
-        lanes = tuple(_lane_view(lane, self._slots[lane], feed) for lane, feed in feeds.items())
+        lanes = tuple(self._lane(lane, feed, now_us) for lane, feed in feeds.items())
         self._lag(figures, lanes)
         return IngestView(figures, lanes, replay)
 
@@ -132,23 +140,28 @@ class IngestFigures:
                     topic, partition = self._topics[name], str(lane.lane)
                     into.gauge("motet_consumer_lag_records", lag, topic, partition)
 
+    def _lane(self, lane: int, feed: LaneFeed, now_us: int) -> LaneView:
+        waiting, overdue = self._waiting(lane, feed, now_us)
+        return LaneView(
+            lane=lane,
+            slot=self._slots[lane],
+            open_windows=feed.lane.open_windows,
+            positions=dict(feed.lane.positions),
+            ends={name: feed.merge.end(name) for name in feed.names},
+            waiting=waiting,
+            overdue=overdue,
+        )
 
-def _lane_view(lane: int, slot: int, feed: LaneFeed) -> LaneView:
-    return LaneView(
-        lane=lane,
-        slot=slot,
-        open_windows=feed.lane.open_windows,
-        positions=dict(feed.lane.positions),
-        ends={name: feed.merge.end(name) for name in feed.names},
-        waiting=_waiting_words(lane, feed),
-    )
-
-
-def _waiting_words(lane: int, feed: LaneFeed) -> str | None:
-    """What a lane with open windows waits for."""
-    held = feed.lane.holding()
-    if held is None:
-        return None
-    name, behind_us = held
-    wait_s = max(0, behind_us) / 1e6
-    return f"waiting for {name} in lane {lane}: its windows close in {wait_s:.1f} s"
+    def _waiting(self, lane: int, feed: LaneFeed, now_us: int) -> tuple[str | None, bool]:
+        """What a lane waits for, and whether it does so for longer than a healthy one."""
+        waits = feed.waits
+        if waits is not None and now_us - waits.since_us >= BEHIND_US:
+            why = "the broker does not say where it ends" if waits.ask else "it is not read yet"
+            return f"waiting for the log of {waits.input} in lane {lane}: {why}", True
+        held = feed.lane.holding()
+        if held is None:
+            return None, False
+        name, behind_us = held
+        wait_s = max(0, behind_us) / 1e6
+        words = f"waiting for {name} in lane {lane}: its windows close in {wait_s:.1f} s"
+        return words, behind_us <= self._overdue_us[name]

@@ -17,14 +17,8 @@ from hypothesis.stateful import (
 
 from pipeline.batching import dispatch
 from pipeline.batching.batch import JobResult, StageJob
-from pipeline.batching.dispatch import (
-    BATCH_BYTES_MAX,
-    CREDITS,
-    DEATHS_MAX,
-    Assignment,
-    Dispatcher,
-    StageRule,
-)
+from pipeline.batching.dispatch import DEATHS_MAX, Assignment, Dispatcher
+from pipeline.batching.stage_queue import BATCH_BYTES_MAX, HELD_BATCHES, StageRule
 from pipeline.record import Facts, MediaRecord
 from pipeline.slot.ports import LogRecord
 
@@ -148,6 +142,9 @@ class Machine(RuleBasedStateMachine):
     def assign(self):
         for each in self.dispatcher.assign(self.now_us):
             self.check_assigned(each)
+        busy = {held.assignment.replica for held in self.out.values()}
+        for name, queue in self.dispatcher._queues.items():
+            assert not queue.waiting() or set(self.replicas[name]) <= busy, "free for nothing"
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
@@ -241,18 +238,9 @@ class Machine(RuleBasedStateMachine):
         if alone:
             assert len(windows) == 1
             assert not mates, "a suspect beside others"
-        assert len(mates) < CREDITS
+        on_it = sum(len(held.windows) for held in mates)
+        assert on_it + len(windows) <= HELD_BATCHES * self.rules[name].batch_max
         self.out[each.number] = Held(each, windows, alone)
-
-    @invariant()
-    def credits_are_what_is_out(self):
-        if not hasattr(self, "dispatcher"):
-            return
-        for name, state in self.dispatcher._stages.items():
-            assert list(state.credits) == self.replicas[name]
-            for replica, credit in state.credits.items():
-                mates = [h for h in self.out.values() if h.assignment.replica == replica]
-                assert credit == CREDITS - sum(CREDITS if h.alone else 1 for h in mates)
 
     @invariant()
     def windows_are_those_not_settled(self):
@@ -312,12 +300,37 @@ def test_a_replica_takes_all_that_is_queued_at_once_up_to_batch_max():
     for window in range(8):
         dispatcher.submit(window, {"a": job(record(), stream=f"s{window}")}, 0)
     sizes = [len(each.jobs) for each in dispatcher.assign(0)]
-    assert sizes == [3, 3]  # two batches of credit
+    assert sizes == [3, 3]  # one runs, one waits at the door
     dispatcher.done(1, [JobResult(1)] * 3, 0)
     assert [[j.stream for j in each.jobs] for each in dispatcher.assign(0)] == [["s6", "s7"]]
 
 
-def test_batches_go_to_the_replica_with_the_most_credit():
+def test_a_busy_replica_gets_what_comes_once_it_is_an_eighth_of_what_it_has():
+    dispatcher = made(stage("a", batch_max=64), a=["a-0"])
+    for window in range(16):
+        dispatcher.submit(window, {"a": job(record())}, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [16]
+    dispatcher.submit(16, {"a": job(record())}, 0)
+    assert dispatcher.assign(0) == []
+    dispatcher.submit(17, {"a": job(record())}, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [2]
+    dispatcher.submit(18, {"a": job(record())}, 0)
+    dispatcher.done(1, [JobResult(1)] * 16, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [1]  # of the 2 that it has left
+
+
+def test_a_stream_with_a_backlog_delays_the_others_by_a_window_each():
+    dispatcher = made(stage("a", batch_max=4), a=["a-0"])
+    for window in range(9):
+        dispatcher.submit(window, {"a": job(record(), stream="long")}, 0)
+    for stream in ("x", "y"):
+        dispatcher.submit(stream, {"a": job(record(), stream=stream)}, 0)
+    first, second = dispatcher.assign(0)
+    assert [j.stream for j in first.jobs] == ["long", "x", "y", "long"]
+    assert [j.stream for j in second.jobs] == ["long"] * 4
+
+
+def test_batches_go_to_the_replica_with_the_least_to_do():
     dispatcher = made(stage("a", batch_max=1), a=["a-0", "a-1"])
     for window in range(5):
         dispatcher.submit(window, {"a": job(record())}, 0)
@@ -475,12 +488,12 @@ def test_a_batch_of_one_beside_another_is_not_blamed_for_the_death():
         dispatcher.lost(each.number, "alone", 0)
     assert settled(dispatcher) == {}
     [each] = dispatcher.assign(0)
-    assert each.jobs[0].stream == dispatcher._running[each.number][3][0].window
+    assert each.jobs[0].stream == dispatcher._out[each.number].batch.tasks[0].window
     dispatcher.lost(each.number, "alone", 0)
     assert settled(dispatcher) != {}
 
 
-def test_a_replica_that_comes_back_by_name_has_the_credit_that_its_batches_left():
+def test_a_replica_that_comes_back_by_name_still_has_its_batches():
     dispatcher = made(stage("a", batch_max=1), a=["a-0"])
     for window in range(5):
         dispatcher.submit(window, {"a": job(record())}, 0)

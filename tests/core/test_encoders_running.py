@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import weakref
 
 import librosa
 import numpy as np
@@ -340,6 +341,48 @@ def test_only_the_window_that_fails_alone_has_failed(poison: set[int]):
         assert len(probe.batches) == 1
     if len(poison) == 1:
         assert len(probe.batches) <= 9  # halves: 1 + 2 log2(13), never one by one
+
+
+class Small:
+    """An encoder on a device that holds ``fits`` clips at once."""
+
+    takes, gives, length = "text", "vector", 1
+
+    def __init__(self, fits: int) -> None:
+        self.fits = fits
+        self.calls: list[int] = []
+        self.alive: list[weakref.ref] = []
+
+    def encode(self, batch):
+        assert not [1 for each in self.alive if each() is not None], "a failed call's memory"
+        self.calls.append(len(batch))
+        work = np.zeros(8, np.float32)
+        self.alive.append(weakref.ref(work))
+        if len(batch) > self.fits:
+            raise torch.OutOfMemoryError(f"{len(batch)} clips do not fit")
+        return [np.ones(1, np.float32) for _ in batch]
+
+
+def test_what_does_not_fit_runs_in_halves_and_later_at_full_size_again():
+    small = Small(fits=5)
+    task = EncodeTask(small, plan())
+    jobs = [job([record("text/plain", b"x", 0)]) for _ in range(16)]
+    assert [r.failure for r in task.run(jobs)] == [None] * 16
+    assert small.calls == [16, 8, 4, 4, 4, 4]
+    small.calls.clear()
+    task.run(jobs)
+    assert small.calls == [4, 4, 4, 4]  # it has learnt
+    small.fits = 16
+    for _ in range(40):
+        small.calls.clear()
+        task.run(jobs)
+    assert small.calls == [16]
+
+
+def test_a_window_that_does_not_fit_alone_has_failed():
+    task = EncodeTask(Small(fits=0), plan())
+    [result] = task.run([job([record("text/plain", b"x", 0)])])
+    assert result.failure == "OutOfMemoryError: 1 clips do not fit"
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

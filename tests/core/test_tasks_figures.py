@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 from pipelines import LOBBY, SECOND_US, load
 
-from pipeline.batching.batch import JobResult, StageJob
-from pipeline.batching.dispatch import Dispatcher, StageRule
+from pipeline.batching.batch import BatchRun, JobResult, StageJob
+from pipeline.batching.dispatch import Dispatcher
+from pipeline.batching.stage_queue import StageRule
 from pipeline.errors import Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Fetch, TopicPartition
@@ -85,14 +86,14 @@ def test_totals_are_counters_of_the_catalogue():
 
 class Heard:
     def __init__(self) -> None:
-        self.out: list[tuple[str, list[int]]] = []
-        self.back: list[tuple[str, int]] = []
+        self.waited: list[tuple[str, list[int]]] = []
+        self.runs: list[tuple[str, int, int]] = []
 
-    def assigned(self, stage, waited_us) -> None:
-        self.out.append((stage, list(waited_us)))
+    def queued(self, stage, waited_us) -> None:
+        self.waited.append((stage, list(waited_us)))
 
-    def returned(self, stage, took_us) -> None:
-        self.back.append((stage, took_us))
+    def ran(self, stage, windows, took_us) -> None:
+        self.runs.append((stage, windows, took_us))
 
 
 def text_job() -> StageJob:
@@ -110,17 +111,17 @@ def test_a_dispatcher_tells_how_long_windows_waited_and_batches_took():
     dispatcher.submit(1, {"a": text_job(), "b": text_job()}, 100)
     dispatcher.submit(2, {"a": text_job()}, 150)
     [first] = dispatcher.assign(200)
-    assert heard.out == [("a", [100, 50])]
     dispatcher.done(first.number, [JobResult(1), JobResult(2)], 700)
-    assert heard.back == [("a", 500)]
+    assert heard.waited == [("a", [100, 50])]
+    assert heard.runs == [("a", 2, 500)]
     [second] = dispatcher.assign(1000)
-    assert heard.out[1:] == [("b", [300])]  # it was ready once what it reads was there
     dispatcher.lost(second.number, "died", 1100)
-    assert heard.back == [("a", 500)]
+    assert len(heard.runs) == 1
     [third] = dispatcher.assign(1500)
-    assert heard.out[2:] == [("b", [400])]
-    dispatcher.done(third.number, [JobResult(1)], 1600)
-    assert heard.back[1:] == [("b", 100)]
+    run = BatchRun(30, ((5, 60),))  # it waited at the door, and four of other owners ran with it
+    dispatcher.done(third.number, [JobResult(1)], 1600, run)
+    assert heard.waited[1:] == [("b", [430])]  # since it runs again
+    assert heard.runs[1:] == [("b", 5, 60)]
 
 
 def test_a_replica_is_busy_while_it_has_a_batch():

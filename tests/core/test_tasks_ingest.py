@@ -10,7 +10,7 @@ from pipeline.lane import LaneCut
 from pipeline.slot.budget import WINDOW_BYTES
 from pipeline.slot.ports import Fetch, LogRecord, TopicPartition
 from pipeline.tasks.ingest import IngestTask
-from pipeline.tasks.ingest_view import BUSY_US
+from pipeline.tasks.ingest_view import BEHIND_US, BUSY_US
 from pipeline.tasks.messages import Cut, Opened, Produced, Settled
 from pipeline.tasks.metrics import METRICS
 from pipeline.tasks.results import rfc3339
@@ -53,6 +53,10 @@ class Told:
 
     def waiting(self) -> list[str | None]:
         return [lane.waiting for lane in self.task.view(self.now_us, 0).lanes]
+
+    def overdue(self) -> bool:
+        [lane] = self.task.view(self.now_us, 0).lanes
+        return lane.overdue
 
     def encode(self, output="done") -> list:
         """Runs all batches that are there; what came of it."""
@@ -204,6 +208,35 @@ def test_what_a_lane_waits_for_is_said_in_words():
     [line] = told.waiting()
     # the floor: 3.000001 s less A = 5.2 s; the window ends at 1 s
     assert line == "waiting for mic in lane 0: its windows close in 3.2 s"
+    assert not told.overdue()
+
+
+def test_a_lane_is_overdue_where_an_input_is_silent_for_half_of_idle():
+    told = Told()
+    for offset in range(9):
+        told.fetch(raw("in.cam", offset, offset * SECOND_US // 2))
+        told.ends(mic=0, cam=offset + 1, chat=0)
+        told.pump()
+        # the first window ends at 1 s; B is 0.2 s, half of idle 2.5 s
+        assert told.overdue() == (offset * 0.5 >= 1 + 0.2 + 2.5)
+    assert told.waiting() == ["waiting for mic in lane 0: its windows close in 2.2 s"]
+
+
+def test_a_lane_is_overdue_where_an_input_is_behind():
+    told = Told()
+    told.fetch(raw("in.cam", 0, 0))
+    told.ends(mic=1, cam=1, chat=0)
+    told.pump()
+    assert (told.waiting(), told.overdue()) == ([None], False)
+    told.now_us += BEHIND_US
+    told.ends(mic=1, cam=1, chat=0)
+    told.pump()
+    assert told.waiting() == ["waiting for the log of mic in lane 0: it is not read yet"]
+    assert told.overdue()
+    told.fetch(raw("in.mic", 0, 0))
+    told.ends(mic=1, cam=1, chat=0)
+    told.pump()
+    assert not told.overdue()
 
 
 def test_without_an_end_in_sight_nothing_is_finished():
@@ -264,9 +297,6 @@ def test_what_an_ingest_half_shows():
     assert value("motet_open_bytes", "0") == len(RED)
     assert value("motet_replay_records") == view.replay_records == 0
     assert value("motet_copartition_violations_total") == 0
-    queue = view.figures.histograms["motet_stage_queue_seconds", ("colour",)]
-    assert (queue.count, queue.total) == (1, 0.04)
-    assert view.figures.histograms["motet_stage_batch_size", ("colour",)].total == 1
     lane, other = view.lanes
     assert (lane.lane, lane.slot, lane.open_windows) == (0, 0, 1)
     assert lane.positions == {"mic": 0, "cam": 2, "chat": 0}
@@ -279,6 +309,9 @@ def test_what_an_ingest_half_shows():
     figures = told.task.view(told.now_us, wall_us).figures
     compute = figures.histograms["motet_stage_compute_seconds", ("colour",)]
     assert (compute.count, compute.total) == (1, BUSY_US / 1e6)
+    queue = figures.histograms["motet_stage_queue_seconds", ("colour",)]
+    assert (queue.count, queue.total) == (1, 0.04)
+    assert figures.histograms["motet_stage_batch_size", ("colour",)].total == 1
     busy = figures.value("motet_stage_busy_ratio", "colour")
     assert busy == pytest.approx((BUSY_US / 2) / (BUSY_US * 1.5))
     assert all(name in METRICS for name, _ in [*figures.counters, *figures.gauges])
