@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo test lint type arch fmt sim lock bench clean
+.PHONY: help install demo test lint type arch fmt sim lock bench bench-features clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -66,6 +66,9 @@ sim: $(STAMP)  ## simulated lives of a whole pipeline (SEEDS=50000 of them, or S
 
 bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 	$(BIN)/python tests/bench/throughput.py $(ARGS)
+
+bench-features: $(STAMP)  ## audio features against librosa, on one core
+	$(BIN)/python tests/bench/features_bench.py $(ARGS)
 
 clean:  ## removes what was installed and built here
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

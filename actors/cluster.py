@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +13,10 @@ from contextlib import contextmanager
 import ray
 from ray.job_config import JobConfig
 
-from pipeline.errors import InvalidInput, Unreachable
+from pipeline.clock import monotonic_us
+from pipeline.errors import InvalidInput, Problem, Unreachable
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.host import RunControl
 from pipeline.tasks.planning import Resources, missing
 
 ENVIRONMENT = {
@@ -20,17 +24,23 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a stage without a GPU sees none
     "RAY_task_events_report_interval_ms": "0",
 }
+CONNECT_US = 30_000_000
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):([0-9]{1,5})")
 
 
-def connect(spec: PipelineSpec) -> Resources:
-    """Joins the cluster of ``ray.address``; ``auto`` starts a local one where none runs."""
+def connect(spec: PipelineSpec, control: RunControl | None = None) -> Resources:
+    """Joins the cluster of ``ray.address``; ``auto`` starts a local one where none runs.
+
+    Raises InvalidInput where the address is none, Unreachable where no cluster answers there
+    within 30 s, which is said at once.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = spec.ray.address
     if not ray.is_initialized():
         try:
             with _signals_kept():
-                _init(address)
+                _init(address, control or RunControl())
         except ConnectionError as error:
             raise Unreachable(
                 f"ray.address = {address}: no Ray cluster answers there; start one with "
@@ -54,9 +64,33 @@ def _signals_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _init(address: str) -> None:
+def _await_port(address: str, control: RunControl) -> None:
+    """Ray itself would wait for two minutes, and tell of it in its own log alone."""
+    found = _HOST_PORT.fullmatch(address)
+    if found is None or int(found[2]) > 65_535:
+        remedy = "write HOST:PORT as `ray start --head` prints it, or `auto`"
+        raise InvalidInput(Problem("ray.address", address, "is not HOST:PORT", remedy))
+    target = (found[1].strip("[]"), int(found[2]))
+    deadline_us = monotonic_us() + CONNECT_US
+    told = False
+    while True:
+        try:
+            socket.create_connection(target, timeout=5).close()
+            return
+        except OSError as error:
+            if monotonic_us() >= deadline_us or control.stop.is_set():
+                raise ConnectionError(str(error)) from error
+            if not told:
+                control.say(f"waiting for the Ray cluster at {address} ({error}), 30 s at most")
+                told = True
+            control.stop.wait(1)
+
+
+def _init(address: str, control: RunControl) -> None:
     # One that was given in the environment is joined; else a local one is started.
     given = os.environ.get("RAY_ADDRESS") if address == "auto" else address
+    if given and given != "auto":
+        _await_port(given, control)
     if given:
         ray.init(
             address=given, job_config=_own_paths(), log_to_driver=False, configure_logging=False

@@ -305,7 +305,7 @@ def _run(
 ) -> tuple[Totals, float]:
     layout = check_topics(spec, log)
     ends = log.stable_ends(layout.partitions(spec)) if steering.until_end else None
-    resources = connect(spec)
+    resources = connect(spec, steering)
     check_resources(spec, resources)
     supervisor = Supervisor(spec, connector, resources, steering)
     try:

@@ -20,7 +20,9 @@ class Facts:
     """What a payload's own header says; zeros where a kind has no such number.
 
     ``format`` is the codec that decoding proper needs: ``S16BE``, ``S16LE``, ``F32LE``,
-    ``wav``, ``flac``, ``ogg``, ``jpeg``, ``png``, ``text``.
+    ``wav``, ``flac``, ``ogg``, ``mpeg``, ``aac``, ``jpeg``, ``png``, ``webp``,
+    ``mp4``, ``h264``, ``text``. ``width`` and ``height`` of a film are those of a frame;
+    ``duration_us`` is to its last frame's end, 0 where the payload does not say.
     """
 
     kind: Kind
@@ -30,6 +32,8 @@ class Facts:
     samples: int = 0  # per channel
     width: int = 0
     height: int = 0
+    frames: int = 0  # that are shown
+    duration_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from pipeline.connectors.files import SourceFile
     from pipeline.spec import PipelineSpec
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.")]
+# readable=False: a file that may not be read is told of as one that is not there
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The pipeline file.", readable=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
 WaitOption = Annotated[
     bool, typer.Option("--wait", help="Wait for the broker without end, not for 30 s.")
@@ -27,12 +30,22 @@ def load_spec(path: Path, sets: Sequence[str] = ()) -> PipelineSpec:
     """The pipeline file with ``KEY=VALUE`` overrides; raises InvalidInput with every problem."""
     from pipeline.spec import load
 
-    unusable = [given for given in sets if not given.partition("=")[1]]
+    unusable = [given for given in sets if not all(given.strip().partition("=")[:2])]
     if unusable:
         remedy = "write it as --set windows.hop=500ms"
         raise InvalidInput(*(Problem("--set", s, "it is not KEY=VALUE", remedy) for s in unusable))
     pairs = (given.partition("=") for given in sets)
-    return load(path, overrides={key.strip(): value for key, _, value in pairs})
+    try:
+        return load(path, overrides={key.strip(): value for key, _, value in pairs})
+    except InvalidInput as error:
+        raise InvalidInput(*(_with_path(problem, path) for problem in error.problems)) from None
+
+
+def _with_path(problem: Problem | str, path: Path) -> Problem | str:
+    """What is wrong with the text as a whole has no key: it is told with the path."""
+    if isinstance(problem, Problem) and problem.key == "file" and not problem.value:
+        return problem._replace(value=str(path))
+    return problem
 
 
 def expanded(sources: Sequence[str]) -> list[SourceFile]:

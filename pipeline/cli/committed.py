@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -17,18 +17,20 @@ POLL_S = 0.2
 
 def committed_records(
     connector: Connector,
-    topics: Sequence[str],
+    topics: Mapping[str, str],
+    remedy: Callable[[str], str],
     stop: threading.Event,
     done: Callable[[float], None],
 ) -> Iterator[LogRecord]:
     """Each partition in log order; ends early once ``stop`` is set.
 
-    ``done`` is told which share was read. Raises InvalidInput where a topic is not there.
+    ``done`` is told which share was read. Raises InvalidInput where a topic is not there
+    (``topics`` and ``remedy``: as ``partitions_of`` takes them).
     """
     from pipeline.cli.connect import partitions_of
 
     with closing(connector.control()) as control:
-        partitions = partitions_of(control, topics)
+        partitions = partitions_of(control, topics, remedy)
         positions = dict(control.beginnings(partitions))
         ends = control.stable_ends(partitions)
     left = {at: end for at, end in ends.items() if positions[at] < end}

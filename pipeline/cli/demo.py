@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.program import program
-from pipeline.cli.terminal import emit
+from pipeline.cli.terminal import emit, interruptible
 from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _eject(folder: Path) -> None:
 
 
 def _in_memory(seconds: float | None, *, browser: bool) -> None:
-    from pipeline.cli.demo_run import DemoRun, interruptible, tell_next
+    from pipeline.cli.demo_run import DemoRun, tell_next
     from pipeline.cli.demo_words import IN_MEMORY
     from pipeline.connectors.memory import MemoryConnector
     from pipeline.connectors.memory_broker import MemoryBroker
@@ -106,7 +106,7 @@ def _on_kafka(
     cluster: Host | None, bootstrap: str | None, seconds: float | None, *, browser: bool
 ) -> None:
     from pipeline.cli.connect import connect
-    from pipeline.cli.demo_run import DemoRun, interruptible, tell_next
+    from pipeline.cli.demo_run import DemoRun, tell_next
     from pipeline.cli.demo_words import WITH_KAFKA, WITH_OWN
     from pipeline.demo.own_broker import own_broker
 
@@ -116,7 +116,7 @@ def _on_kafka(
     with interruptible():
         if bootstrap is not None:
             run = DemoRun(WITH_OWN, seconds, browser=browser)
-            played = run.play(connect(bootstrap), cluster, bootstrap)
+            played = run.play(connect(bootstrap, key="--kafka"), cluster, bootstrap)
             tell_next(played, bootstrap, False)
             return
         run = DemoRun(WITH_KAFKA, seconds, browser=browser)

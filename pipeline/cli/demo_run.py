@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import uuid
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 from pipeline import clock
 from pipeline.cli.demo_words import Needs, introduction, next_steps, summary_lines
-from pipeline.cli.terminal import emit, say, stopping
+from pipeline.cli.terminal import emit, on_terminal, say, stopping
 from pipeline.demo.assets import PARTITIONS, pipeline_spec
 from pipeline.demo.view import Rows, View
 from pipeline.errors import InvalidInput
@@ -143,23 +141,9 @@ def on_a_desktop() -> bool:
     return sys.platform == "darwin" or bool(shown)
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM interrupts as Ctrl-C does: what was started is stopped again on the way out."""
-
-    def asked(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, asked)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _view(spec: PipelineSpec) -> View:
     """Rows with bars on a terminal that can show them, else plain lines."""
-    if not sys.stdout.isatty() or "utf" not in (sys.stdout.encoding or "").lower():
+    if not on_terminal() or "utf" not in (sys.stdout.encoding or "").lower():
         return View(emit, None)
     columns = shutil.get_terminal_size().columns
     return View(emit, Rows(list(spec.fusion.of), columns, _paint))

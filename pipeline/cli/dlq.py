@@ -56,7 +56,7 @@ def list_(file: FileArgument, wait: WaitOption = False, as_json: JsonOption = Fa
     """
     spec = load_spec(file)
     kinds: dict[tuple[str, str, str], _Kind] = {}
-    with _entries(spec, wait) as entries:
+    with _entries(file, spec, wait) as entries:
         for entry in entries:
             key = (entry.reason, entry.input or "", entry.stage or "")
             if key in kinds:
@@ -93,7 +93,7 @@ def show(
 
     _demand_reason(reason)
     spec = load_spec(file)
-    with _entries(spec, wait) as entries:
+    with _entries(file, spec, wait) as entries:
         wanted = (e for e in entries if reason is None or e.reason == reason)
         newest = heapq.nlargest(number, wanted, key=_age)
     for entry in reversed(newest):
@@ -113,17 +113,18 @@ def _demand_reason(reason: str | None) -> None:
 
 
 @contextmanager
-def _entries(spec: PipelineSpec, wait: bool) -> Iterator[Iterator[Entry]]:
+def _entries(file: Path, spec: PipelineSpec, wait: bool) -> Iterator[Iterator[Entry]]:
     """All entries of both topics; Ctrl-C ends the reading and the command."""
     from pipeline.cli.committed import committed_records
-    from pipeline.cli.connect import connect_for
+    from pipeline.cli.connect import connect_for, create_remedy
     from pipeline.cli.dlq_entry import entry_of
 
     inputs = {source.topic: name for name, source in spec.inputs.items()}
-    topics = dict.fromkeys((spec.outputs.dead_letter, spec.outputs.late))
+    outputs = spec.outputs
+    topics = {outputs.dead_letter: "outputs.dead_letter", outputs.late: "outputs.late"}
     connector = connect_for(spec, wait=wait)
     with stopping() as stop, progress("reading", 1.0) as done:
-        records = committed_records(connector, list(topics), stop, done)
+        records = committed_records(connector, topics, create_remedy(file), stop, done)
         yield (entry_of(record, inputs) for record in records)
         if stop.is_set():
             raise KeyboardInterrupt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.arguments import JsonOption
-from pipeline.cli.terminal import counted, emit, say
+from pipeline.cli.client_option import ClientOption, client_settings
+from pipeline.cli.terminal import counted, emit, on_terminal, say
 
 if TYPE_CHECKING:
     from pipeline.cli.doctor_check import Check, State
@@ -32,6 +32,7 @@ def doctor(
         str | None,
         typer.Option(metavar="HOST:PORT", help="The broker (default: the file's, else $KAFKA)."),
     ] = None,
+    client: ClientOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check Python, packages, GPU, Ray, Java, ports, broker, disk, memory and clock.
@@ -41,16 +42,17 @@ def doctor(
     """
     from pipeline.cli import doctor_broker, doctor_machine, doctor_packages
 
+    settings = client_settings(client)
     if bootstrap is not None:
         from pipeline.cli.connect import address
 
         for part in bootstrap.split(","):
-            address(part)
+            address(part, "--bootstrap")
     say("motet: looking at this machine; a few seconds")
     checks = [
         *doctor_packages.checks(),
         *doctor_machine.checks(),
-        *doctor_broker.checks(file, bootstrap),
+        *doctor_broker.checks(file, bootstrap, settings),
     ]
     counts = Counter(check.state for check in checks)
     if as_json:
@@ -69,7 +71,7 @@ def doctor(
 
 def _lines(checks: list[Check]) -> list[str]:
     """A table; what is not ok has its remedy in a line below it."""
-    colours = sys.stdout.isatty()
+    colours = on_terminal()
     width = max(len(check.check) for check in checks)
     lines = []
     for check in checks:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import clock
 from pipeline.cli.arguments import load_spec
@@ -22,16 +22,16 @@ _REACH_S = 3.0
 _SKEW_US = 1_000_000
 
 
-def checks(file: Path | None, bootstrap: str | None) -> Iterator[Check]:
+def checks(file: Path | None, bootstrap: str | None, client: Mapping[str, Any]) -> Iterator[Check]:
     """What is checked depends on what is named: a file has its own broker, port and topics."""
-    from pipeline.cli.connect import bootstrap_default
+    from pipeline.cli.client_option import broker_named
     from pipeline.spec import MetricsSpec
 
     if file is None:
         usual = MetricsSpec()
         yield kafka_port()
         yield page_port(usual.host, usual.port)
-        yield from broker(bootstrap or bootstrap_default(), {}, demanded=bootstrap is not None)
+        yield from broker(broker_named(bootstrap)[0], client, demanded=bootstrap is not None)
         return
     try:
         spec = load_spec(file)
@@ -43,10 +43,11 @@ def checks(file: Path | None, bootstrap: str | None) -> Iterator[Check]:
         yield page_port(spec.metrics.host, spec.metrics.port)
     yield from _encoders(spec)
     where = bootstrap or spec.kafka.bootstrap
-    found = list(broker(where, spec.kafka.client, demanded=True))
+    settings = {**spec.kafka.client, **client}
+    found = list(broker(where, settings, demanded=True))
     yield from found
     if all(check.state == "ok" for check in found):
-        yield from _topics(_connector(where, spec.kafka.client), spec, file)
+        yield from _topics(_connector(where, settings), spec, file)
 
 
 def kafka_port() -> Check:
@@ -75,7 +76,7 @@ def page_port(host: str, port: int) -> Check:
     return ok(name, "free: the page and /metrics")
 
 
-def broker(where: str, client: dict[str, object], *, demanded: bool) -> Iterator[Check]:
+def broker(where: str, client: Mapping[str, Any], *, demanded: bool) -> Iterator[Check]:
     """Whether one of the addresses takes a connection, and a Kafka answers there."""
     why = _refusal(where)
     if why is None:
@@ -98,7 +99,7 @@ def _refusal(where: str) -> str | None:
     return why and f"{where} takes no connection ({why})"
 
 
-def _no_kafka(where: str, client: dict[str, object]) -> str | None:
+def _no_kafka(where: str, client: Mapping[str, Any]) -> str | None:
     """What a client says that cannot ask its first question; None where it can."""
     try:
         with closing(_connector(where, client).control()) as control:
@@ -108,7 +109,7 @@ def _no_kafka(where: str, client: dict[str, object]) -> str | None:
     return None
 
 
-def _connector(where: str, client: dict[str, object]) -> Connector:
+def _connector(where: str, client: Mapping[str, Any]) -> Connector:
     from pipeline.connectors.kafka import KafkaConnector
 
     return KafkaConnector(where, dict(client), reach_timeout_s=_REACH_S)

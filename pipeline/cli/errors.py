@@ -25,7 +25,8 @@ def guarded(command: Callable[[], object]) -> int:
     """Runs a command and gives its exit code; whatever it raises becomes lines on stderr."""
     try:
         command()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except typer.Exit as ended:
         return ended.exit_code
     except BrokenPipeError:
@@ -33,7 +34,7 @@ def guarded(command: Callable[[], object]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("motet: error: interrupted before it was done; run the same command again")
         return 1
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's class may call sys.exit
         if os.environ.get(DEBUG):
             traceback.print_exc()
         return report(error)
@@ -51,6 +52,8 @@ def report(error: BaseException) -> int:
         return 2
     first = (str(error).splitlines() or [""])[0]
     shown = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    if isinstance(error, SystemExit):
+        shown += " (a class of yours, or a library of it, called sys.exit)"
     say(f"motet: error: unexpected {shown}; {DEBUG}=1 shows the traceback")
     return 1
 
@@ -58,9 +61,11 @@ def report(error: BaseException) -> int:
 def _usage(error: BaseException) -> str:
     message: str = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
     message = message.replace(": Value error, ", ": ")  # what some versions put before a choice
+    message = message.replace(". Did you mean", "; did you mean")
+    end = "" if message.endswith("?") else ";"
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "motet"
-    return f"{message[:1].lower()}{message[1:]}; `{command} --help` shows what it takes"
+    return f"{message[:1].lower()}{message[1:]}{end} `{command} --help` shows what it takes"
 
 
 def _pipe_closed() -> int:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline.cli.arguments import JsonOption, WaitOption
+from pipeline.cli.client_option import ClientOption
 from pipeline.cli.terminal import counted, emit, say, warn
 from pipeline.errors import InvalidInput, MotetError, Problem
 
@@ -70,6 +71,7 @@ def init(
         str | None,
         typer.Option(metavar="HOST:PORT", help="The broker (default: $KAFKA, else the usual)."),
     ] = None,
+    client: ClientOption = None,
     wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +91,7 @@ def init(
     guesses: list[TopicGuess] = []
     notes: list[str] = []
     if topics:
-        where, guesses, notes = _seen(list(dict.fromkeys(topics)), bootstrap, wait)
+        where, guesses, notes = _seen(list(dict.fromkeys(topics)), bootstrap, client, wait)
         _write(path, fitted(name, where, guesses, notes))
     else:
         _write(path, starter(name))
@@ -154,16 +156,18 @@ def _answer(
 
 
 def _seen(
-    topics: list[str], bootstrap: str | None, wait: bool
+    topics: list[str], bootstrap: str | None, client: Sequence[str] | None, wait: bool
 ) -> tuple[str, list[TopicGuess], list[str]]:
     """``kafka.bootstrap``, what each topic looks like, and what all say; InvalidInput."""
-    from pipeline.cli.connect import bootstrap_default, connect
-    from pipeline.cli.init_topics import check_names, probed
+    from pipeline.cli.client_option import broker_named, client_settings, connect_without_file
+    from pipeline.cli.init_topics import probed
+    from pipeline.cli.topic_names import check_names
     from pipeline.media.probe import notes_on
 
-    check_names(topics)
-    where = bootstrap or bootstrap_default()
-    connector = connect(where, wait=wait)
+    check_names(FROM_TOPICS, topics, f"a DIR goes before {FROM_TOPICS}")
+    settings = client_settings(client)
+    connector = connect_without_file(bootstrap, settings, wait=wait)
+    where, _key = broker_named(bootstrap)
     guesses = probed(connector, topics)
     for guess in guesses:
         _say_guess(guess)

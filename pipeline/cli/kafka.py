@@ -45,7 +45,10 @@ def start(
     Safe to run again: a broker that runs is found. It goes on after this command ends.
     """
     from pipeline.broker import server
+    from pipeline.errors import InvalidInput, Problem
 
+    if data is not None and data.exists() and not data.is_dir():
+        raise InvalidInput(Problem("--data", str(data), "it is a file, no folder", "name a folder"))
     broker = server.start(port, data, on_progress=say)
     if broker.port != server.USUAL_PORT:
         say(f"port {server.USUAL_PORT} is what pipeline files expect; for this one paste")
@@ -71,6 +74,9 @@ def status(data: DataOption = None) -> None:
     broker = server.status(data)
     if broker is None:
         where = DataDir.of(data).path
-        raise Unreachable(f"no Kafka answers for data directory {where}; `motet kafka start`")
+        given = "" if data is None else f" --data {data}"
+        raise Unreachable(
+            f"no Kafka answers for data directory {where}; `motet kafka start{given}` starts it"
+        )
     say(f"process {broker.pid}, data in {broker.data_dir}")
     emit(broker.bootstrap)

@@ -37,7 +37,7 @@ def lag(file: FileArgument, wait: WaitOption = False, as_json: JsonOption = Fals
 
     spec = load_spec(file)
     connector = connect_for(spec, wait=wait)
-    layout = demand_topics(connector, spec)
+    layout = demand_topics(connector, spec, f"motet topics create {file}")
     with closing(connector.control()) as control:
         committed = committed_now(spec, layout, control)
         standings = standings_of(spec, layout, control, committed)

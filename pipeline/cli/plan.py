@@ -68,7 +68,7 @@ def plan(
     resources = Resources(
         resources.cpus if cpus is None else cpus, resources.gpus if gpus is None else gpus
     )
-    lanes = _lanes(spec)
+    lanes = _lanes(spec, f"motet topics create {file}")
     placement = place(spec, resources, lanes.number)
     asked = placement.open_bytes_max or 0
     if (
@@ -91,7 +91,7 @@ def plan(
         raise MotetError("\n".join(str(problem) for problem in problems))
 
 
-def _lanes(spec: PipelineSpec) -> _Lanes:
+def _lanes(spec: PipelineSpec, create: str) -> _Lanes:
     """Asks the broker, where one answers soon; a plan can do without."""
     from pipeline.cli.connect import await_broker, topics_of
     from pipeline.tasks.starting import check_topics
@@ -103,7 +103,7 @@ def _lanes(spec: PipelineSpec) -> _Lanes:
         connector = KafkaConnector(spec.kafka.bootstrap, dict(spec.kafka.client), REACH_S)
         with closing(connector.control()) as control:
             topics_of(control, spec.topics_in())
-            return _Lanes(check_topics(spec, control).lanes, "")
+            return _Lanes(check_topics(spec, control, create).lanes, "")
     except Unreachable:
         return _Lanes(None, f"no broker answers at {spec.kafka.bootstrap}")
     except InvalidInput as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -21,8 +22,9 @@ from pipeline.cli.arguments import (
     load_spec,
     time_us,
 )
+from pipeline.cli.client_option import ClientOption, client_settings, connect_without_file
 from pipeline.cli.terminal import counted, emit, progress, stopping
-from pipeline.errors import InvalidInput, Problem
+from pipeline.errors import InvalidInput, MotetError, Problem, Transient
 
 if TYPE_CHECKING:
     from pipeline.connectors.files import Timeline
@@ -38,6 +40,7 @@ class Kind(StrEnum):
     image = "image"
 
 
+STREAM_BYTES_MAX = 256  # of a stream id
 CREATE_ANY = "create it first: `motet topics create FILE` makes what a pipeline file names"
 
 
@@ -74,6 +77,7 @@ def publish(
         str | None,
         typer.Option(metavar="HOST:PORT", help="The broker (default: the file's, else $KAFKA)."),
     ] = None,
+    client: ClientOption = None,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="At the pace of the media, not at once.")
     ] = False,
@@ -120,9 +124,13 @@ def publish(
     A topic that is missing is an error; none is ever created.
     """
     from pipeline.cli.publish_target import pictures, targeted
+    from pipeline.cli.topic_names import check_names
     from pipeline.connectors.files import timelines
 
     _check_flags(topic, stream, to, only, realtime, loop)
+    if topic is not None:
+        check_names("--topic", [topic])
+    settings = client_settings(client)
     chunk_us = duration_us("--chunk", chunk)
     start_us = None if start is None else time_us("--start", start)
     spec = None if to is None else load_spec(to)
@@ -132,9 +140,15 @@ def publish(
     lengths_us = [line.duration_us() for line in lines]
     play = Play(lines, max(lengths_us), loop or None, start_us, realtime)
     remedy = CREATE_ANY if to is None else f"`motet topics create {to}` makes it"
-    connector = _connector(spec, bootstrap, wait)
-    with stopping() as stop:
-        published = play_to(connector, play, remedy, stop)
+    connector = _connector(spec, bootstrap, settings, wait)
+    try:
+        with stopping() as stop:
+            published = play_to(connector, play, remedy, stop)
+    except Transient as away:
+        # the client has tried for a minute: a broker that is gone, or whose disk is full
+        check = "motet doctor" if to is None else f"motet doctor {to}"
+        remedy = f"see with `{check}` whether it runs and has room on its disk, and publish again"
+        raise MotetError(f"{away}; {remedy}") from away
     _summarize(published, as_json)
 
 
@@ -153,6 +167,9 @@ def _check_flags(
     elif topic is not None and stream is None:
         why = "--topic needs the stream id of the records"
         problems.append(Problem("--stream", "", why, "add --stream NAME"))
+    if stream is not None and not 1 <= len(os.fsencode(stream)) <= STREAM_BYTES_MAX:
+        why = f"a stream id has 1 to {STREAM_BYTES_MAX} bytes"
+        problems.append(Problem("--stream", stream, why, "give another"))
     if only and to is None:
         problems.append(Problem("--input", only[0], "it belongs to --to FILE", "leave it out"))
     if loop == 0 and not realtime:
@@ -162,12 +179,14 @@ def _check_flags(
         raise InvalidInput(*problems)
 
 
-def _connector(spec: PipelineSpec | None, bootstrap: str | None, wait: bool) -> Connector:
-    from pipeline.cli.connect import bootstrap_default, connect, connect_for
+def _connector(
+    spec: PipelineSpec | None, bootstrap: str | None, client: Mapping[str, Any], wait: bool
+) -> Connector:
+    from pipeline.cli.connect import connect_for
 
     if spec is None:
-        return connect(bootstrap or bootstrap_default(), wait=wait)
-    return connect_for(spec, bootstrap, wait=wait)
+        return connect_without_file(bootstrap, client, wait=wait)
+    return connect_for(spec, bootstrap, client, wait=wait)
 
 
 class Play(NamedTuple):

@@ -97,15 +97,15 @@ def choose_inputs(
 
     Raises InvalidInput where no part is taken, and otherwise as ``choose_input`` does.
     """
-    kinds = {given.media.kind for n, given in spec.inputs.items() if not only or n in only}
-    taken = [part for part in held if part.kind in kinds]
+    open_to = [given for name, given in spec.inputs.items() if not only or name in only]
+    taken = [part for part in held if any(_takes(given, part) for given in open_to)]
     if not taken and len(held) > 1:
         inputs = ", ".join(f"{name} takes {given.media}" for name, given in spec.inputs.items())
         why = f"no input takes the sound or the pictures of a film ({inputs})"
         remedy = "leave it out, or send one of them to a topic with --topic and --kind"
         raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
     chosen = [(part, choose_input(spec, part, only)) for part in taken or held]
-    return chosen, [part for part in held if part.kind not in kinds]
+    return chosen, [part for part in held if part not in taken] if taken else []
 
 
 def choose_input(spec: PipelineSpec, file: SourceFile, only: Sequence[str]) -> Target:
@@ -115,7 +115,7 @@ def choose_input(spec: PipelineSpec, file: SourceFile, only: Sequence[str]) -> T
     plain media (``payload``, ``time``, ``stream: partition``).
     """
     inputs = {name: given for name, given in spec.inputs.items() if not only or name in only}
-    fitting = {name: given for name, given in inputs.items() if given.media.kind == file.kind}
+    fitting = {name: given for name, given in inputs.items() if _takes(given, file)}
     if len(fitting) > 1:
         exact = {n: given for n, given in fitting.items() if _essence(given) == file.content_type}
         fitting = exact if len(exact) == 1 else fitting
@@ -130,6 +130,12 @@ def choose_input(spec: PipelineSpec, file: SourceFile, only: Sequence[str]) -> T
         raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
     [(name, given)] = fitting.items()
     return Target(given.topic, str(given.media), _stream_header(name, given))
+
+
+def _takes(given: InputSpec, file: SourceFile) -> bool:
+    """Whether an input takes the file: a film's pictures also go as film, not taken out of it."""
+    kind = given.media.kind
+    return kind == file.kind or (file.is_film and file.kind == "image" and kind == "video")
 
 
 def _stream_header(name: str, given: InputSpec) -> str | None:

@@ -56,7 +56,7 @@ def reset(
     target = _target(to)
     spec = load_spec(file)
     connector = connect_for(spec, wait=wait)
-    layout = demand_topics(connector, spec)
+    layout = demand_topics(connector, spec, f"motet topics create {file}")
     plan = plan_reset(spec, connector, layout, target)
     if not plan.cuts:
         ran = not all(standing.untouched for standing in plan.standings.values())
@@ -94,7 +94,9 @@ def _demand_stopped(
     like this: that is why its slots are fenced before anything is moved."""
     from pipeline.tasks.resetting import committed_now
 
-    time.sleep(min(LOOK_S_MAX, max(LOOK_S_MIN, 2 * spec.commit_interval_us / 1e6)))
+    look_s = min(LOOK_S_MAX, max(LOOK_S_MIN, 2 * spec.commit_interval_us / 1e6))
+    say(f"motet: {spec.name}: looking for {look_s:g} s whether it runs")
+    time.sleep(look_s)
     with closing(connector.control()) as control:
         if committed_now(spec, layout, control) != plan.committed:
             why = "it runs: its offsets moved while they were looked at"

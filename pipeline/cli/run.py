@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pipeline.spec import PipelineSpec
     from pipeline.tasks.host import Host, RunSummary
 
-CREATE = "motet topics create FILE"  # as those say it who do not know the file
 EXAMPLES = (
     "Example: motet run lobby.yaml --local --until-end. A backfill beside the live run: "
     "motet run lobby.yaml --name fix --from 2026-01-31T12:00:00Z --to 2026-01-31T13:00:00Z "
@@ -81,7 +80,7 @@ def run(
     With --until-end the last line on stdout is
     {records, windows, late, dead_letter, seconds, windows_per_second} as JSON.
     """
-    from pipeline.cli.connect import connect_for
+    from pipeline.cli.connect import connect_for, demand_topics
     from pipeline.cli.run_span import restricted, tell
 
     given = tuple(sets or ())
@@ -91,15 +90,21 @@ def run(
     tell(spec, file_spec)
     cluster = None if local else cluster_host(context, file)
     connector = connect_for(spec, wait=wait)
-    _demand_topics(connector, spec, create_command(file, spec, file_spec))
+    demand_topics(connector, spec, create_command(file, spec, file_spec))
+    if local:
+        demand_gpus(spec)
     # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
     # that is missing need not wait for
     from pipeline.encoders.checking import check_pipeline
 
     host = cluster or local_host()
     check_pipeline(spec)
-    summary = run_pipeline(host, spec, connector, until_end=until_end, page=page)
-    if until_end and summary is not None:
+    summary, stopped = run_pipeline(host, spec, connector, until_end=until_end, page=page)
+    if summary["dead_letter"]:
+        _say_letters(summary["dead_letter"], file, spec, file_spec)
+    if stopped:
+        say("motet: stopped; what was committed stays, and the next run goes on from there")
+    elif until_end:
         emit(json.dumps(summary))
 
 
@@ -109,20 +114,25 @@ def create_command(file: Path, spec: PipelineSpec, file_spec: PipelineSpec) -> s
     return f"motet topics create {file}{beside}"
 
 
-def _demand_topics(connector: Connector, spec: PipelineSpec, create: str) -> None:
-    from pipeline.cli.connect import demand_topics
+def demand_gpus(spec: PipelineSpec) -> None:
+    """A number in ``num_gpus`` is a demand in one process too; raises InvalidInput."""
+    from pipeline.cli.machine import this_machine
+    from pipeline.tasks.planning import Resources, missing
 
-    try:
-        demand_topics(connector, spec)
-    except InvalidInput as error:
-        raise InvalidInput(
-            *(
-                problem._replace(remedy=problem.remedy.replace(CREATE, create))
-                if isinstance(problem, Problem)
-                else problem
-                for problem in error.problems
-            )
-        ) from None
+    machine = this_machine()
+    problems = missing(spec, Resources(machine.cpus, machine.gpus))
+    if problems:
+        raise InvalidInput(*problems)
+
+
+def _say_letters(count: int, file: Path, spec: PipelineSpec, file_spec: PipelineSpec) -> None:
+    """Points to what was dead-lettered: a stage that fails on every window ends no run."""
+    topic = spec.outputs.dead_letter
+    command = f"motet dlq list {file}"
+    if topic != file_spec.outputs.dead_letter:
+        command = f"motet tail {file} --topic {topic} --from-beginning"
+    entries = "1 entry" if count == 1 else f"{count} entries"
+    say(f"motet: {entries} went to {topic}; `{command}` says why")
 
 
 def local_host() -> Host:
@@ -139,24 +149,24 @@ def cluster_host(context: typer.Context, file: Path) -> Host:
     return host
 
 
+def _say_page(url: str) -> None:
+    say(f"motet: live page at {url}")
+
+
 def run_pipeline(
     host: Host, spec: PipelineSpec, connector: Connector, *, until_end: bool, page: bool
-) -> RunSummary | None:
-    """The summary, or None where the user stopped it before the end that was asked for."""
+) -> tuple[RunSummary, bool]:
+    """The summary, and whether the user stopped it before the end that was asked for."""
     from pipeline.monitor import serve
     from pipeline.tasks.host import RunControl, summary
 
     with stopping() as stop:
+        shown = page and not until_end
         # a run that takes over from one on this machine has the port once the other has ended
-        monitor = serve(spec, connector, page=page, say=say)
+        monitor = serve(spec, connector, page=page, say=say, bound=_say_page if shown else None)
         try:
             control = RunControl(until_end=until_end, stop=stop, say=say, show=monitor.show)
-            if page and not until_end:
-                say(f"motet: live page at {monitor.url}")
             totals, seconds = host(spec, connector, control)
         finally:
             monitor.close()
-    if stop.is_set():
-        say("motet: stopped; what was committed stays, and the next run goes on from there")
-        return None
-    return summary(totals, seconds)
+    return summary(totals, seconds), stop.is_set()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import select
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from pipeline.cli.arguments import JsonOption, WaitOption, load_spec
-from pipeline.cli.terminal import emit, say, stopping
+from pipeline.cli.client_option import ClientOption, client_settings, connect_without_file
+from pipeline.cli.terminal import emit, on_terminal, say, stopping
 from pipeline.errors import InvalidInput, Problem
 from pipeline.slot.ports import TopicPartition
 
@@ -38,6 +39,7 @@ def tail(
         str | None,
         typer.Option(metavar="HOST:PORT", help="The broker (default: the file's, else $KAFKA)."),
     ] = None,
+    client: ClientOption = None,
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="From the oldest record, not from now.")
     ] = False,
@@ -55,42 +57,68 @@ def tail(
     With --json each line is the record's JSON value as it is; a record that is not JSON is
     described by its topic, partition, offset, timestamp_us, key, headers and bytes.
     """
-    from pipeline.cli.connect import bootstrap_default, connect, connect_for
     from pipeline.cli.result_line import described, pretty
 
-    if file is not None:
-        spec = load_spec(file)
-        name = spec.outputs.results if topic is None else topic
-        connector = connect_for(spec, bootstrap, wait=wait)
-    elif topic is not None:
-        name = topic
-        connector = connect(bootstrap or bootstrap_default(), wait=wait)
-    else:
-        why = "neither a file nor a topic is named"
-        raise InvalidInput(Problem("FILE", "", why, "give a pipeline FILE or --topic T"))
-    colours = sys.stdout.isatty()
+    connector, wanted = _wanted(file, topic, bootstrap, client_settings(client), wait)
+    colours = on_terminal()
     with stopping() as stop:
-        records = _records(connector, name, from_beginning, until_end, stop)
+        records = _records(connector, wanted, from_beginning, until_end, stop)
         for count, record in enumerate(records, start=1):
             emit(described(record) if as_json else pretty(record, colours))
             if count == number:
                 break
 
 
+class _Wanted(NamedTuple):
+    """The topic, what names it, and what to do where it is not there."""
+
+    topic: str
+    key: str
+    remedy: Callable[[str], str]
+
+
+def _wanted(
+    file: Path | None, topic: str | None, bootstrap: str | None, client: dict[str, Any], wait: bool
+) -> tuple[Connector, _Wanted]:
+    """Where it is read from, and what; raises InvalidInput where nothing is named."""
+    from pipeline.cli.connect import connect_for, create_remedy
+    from pipeline.cli.topic_names import check_names, known_topics, meant
+
+    if topic is None and file is None:
+        why = "neither a file nor a topic is named"
+        raise InvalidInput(Problem("FILE", "", why, "give a pipeline FILE or --topic T"))
+    if topic is not None:
+        check_names("--topic", [topic])
+    if file is None:
+        connector = connect_without_file(bootstrap, client, wait=wait)
+    else:
+        spec = load_spec(file)
+        connector = connect_for(spec, bootstrap, client, wait=wait)
+        if topic is None:
+            return connector, _Wanted(spec.outputs.results, "outputs.results", create_remedy(file))
+    return connector, _Wanted(
+        topic or "", "--topic", lambda missing: meant(missing, known_topics(connector))
+    )
+
+
 def _records(
-    connector: Connector, topic: str, from_beginning: bool, until_end: bool, stop: threading.Event
+    connector: Connector,
+    wanted: _Wanted,
+    from_beginning: bool,
+    until_end: bool,
+    stop: threading.Event,
 ) -> Iterator[LogRecord]:
     """Committed records of every partition, until ``stop`` or the end that was asked for."""
     from pipeline.cli.connect import partitions_of
 
     with closing(connector.control()) as control:
-        partitions = partitions_of(control, [topic])
+        partitions = partitions_of(control, {wanted.topic: wanted.key}, wanted.remedy)
         ends = control.stable_ends(partitions)
         positions = control.beginnings(partitions) if from_beginning else dict(ends)
     with closing(connector.source()) as source:
         source.assign(positions)
         if not from_beginning and not until_end:
-            say(f"motet: waiting for new records of {topic}")
+            say(f"motet: waiting for new records of {wanted.topic}")
         yield from _polled(source, positions, ends if until_end else None, stop)
 
 

@@ -12,11 +12,31 @@ from typing import Any
 
 import typer
 
+from pipeline.errors import MotetError
+
 
 def emit(line: str) -> None:
-    """One line of data on stdout, at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """One line of data on stdout, at once; raises MotetError where it cannot be written.
+
+    A stdout that was closed before we began (``>&-``) takes nothing, as ``print`` has it.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # its reader has gone: the command ends, and that is no error
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise MotetError(
+            f"stdout: it cannot be written ({why}); free space there, or send it elsewhere"
+        ) from error
+
+
+def on_terminal() -> bool:
+    """Whether stdout is a terminal, for colours."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def say(line: str) -> None:
@@ -60,9 +80,31 @@ def stopping() -> Iterator[threading.Event]:
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt inside, whatever they do around it.
+
+    What was started inside is stopped on the way out; in another thread than the main one
+    nothing is changed.
+    """
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def progress(what: str, total: float | None) -> Iterator[Callable[[float], None]]:
     """A bar on stderr where that is a terminal; the callable is told how much is done."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _done: None
         return
     from rich.console import Console

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.connectors import film_media
+from pipeline.connectors import film_media, film_remux
 from pipeline.connectors.files import (
     BY_FFMPEG,
     PICTURES,
@@ -34,7 +34,10 @@ CONTAINERS = {
     "audio/wav": ("WAV", "PCM_16"),
     "audio/flac": ("FLAC", "PCM_16"),
     "audio/ogg": ("OGG", "VORBIS"),
+    "audio/mpeg": ("MP3", "MPEG_LAYER_III"),  # with a tag that states its samples exactly
 }
+MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+MPEG_CHANNELS_MAX = 2
 DTYPES = {"S16BE": ">i2", "S16LE": "<i2", "F32LE": "<f4"}
 MAGIC_BYTES = 12
 WRITABLE = frozenset({*CONTAINERS, *DTYPES.values()})
@@ -81,7 +84,10 @@ def pieces(
         yield from _audio_pieces(file, content_type, chunk_us)
     elif file.is_film:
         wanted = content_type or pictures.content_type
-        yield from film_media.picture_pieces(file.path, wanted, pictures)
+        if wanted.startswith("video/"):
+            yield from film_remux.film_pieces(file.path, wanted, chunk_us)
+        else:
+            yield from film_media.picture_pieces(file.path, wanted, pictures)
     elif file.kind == "image":
         wanted = content_type or file.content_type
         payload = _image(file, wanted)
@@ -104,8 +110,17 @@ def audio_form(content_type: str | None, rate: int, channels: int) -> AudioForm:
     codec = DTYPES.get(wanted.format, f"{wanted.kind}/{wanted.subtype}")
     if codec not in WRITABLE:
         remedy = f"give the input one of audio/L16, audio/x-raw, {', '.join(CONTAINERS)}"
-        raise InvalidInput(Problem("type", content_type, "publish cannot write this type", remedy))
-    return AudioForm(content_type, codec, wanted.rate or rate, wanted.channels or channels)
+        why = "publish cannot write this type"
+        if wanted.format == "aac":
+            why += ": AAC in ADTS does not say where in its frames the sound begins"
+        raise InvalidInput(Problem("type", content_type, why, remedy))
+    rate, channels = wanted.rate or rate, wanted.channels or channels
+    if codec == "audio/mpeg":
+        if rate not in MPEG_RATES:
+            why, remedy = f"MPEG audio has no rate of {rate} Hz", "write audio/mpeg;rate=48000"
+            raise InvalidInput(Problem("type", content_type, why, remedy))
+        channels = channels if channels <= MPEG_CHANNELS_MAX else 1
+    return AudioForm(content_type, codec, rate, channels)
 
 
 def _audio_pieces(file: SourceFile, content_type: str | None, chunk_us: int) -> Iterator[Piece]:

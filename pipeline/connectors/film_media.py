@@ -27,7 +27,7 @@ def kinds_of(path: Path) -> list[SourceKind]:
         kinds: list[SourceKind] = []
         if container.streams.audio:
             kinds.append("audio")
-        if _picture_stream(container) is not None:
+        if picture_stream(container) is not None:
             kinds.append("image")
     if not kinds:
         raise unreadable(path, "it holds neither sound nor pictures")
@@ -39,13 +39,13 @@ def length_us(path: Path) -> int:
     with opened(path) as container:
         if container.duration and not _guessed(container):
             return max(1, int(container.duration))
-        origin_us = _origin_us(container)
+        begin_us = origin_us(container)
         end_us = 0
-        with _reading(path):
+        with reading(path):
             for packet in container.demux():
                 if packet.pts is not None:
                     end = (packet.pts + (packet.duration or 0)) * packet.time_base
-                    end_us = max(end_us, round(end * 1_000_000) - origin_us)
+                    end_us = max(end_us, round(end * 1_000_000) - begin_us)
     if end_us <= 0:
         raise unreadable(path, "it holds no samples")
     return end_us
@@ -64,7 +64,7 @@ class Sound:
         stream = container.streams.audio[0]
         stream.thread_type = "AUTO"
         self._stream = stream
-        self._origin_us = _origin_us(container)
+        self._origin_us = origin_us(container)
         self._ahead: tuple[int, Samples] | None = None
         self.samplerate: int = stream.rate
         self.channels: int = stream.layout.nb_channels
@@ -92,7 +92,7 @@ class Sound:
 
         packed = av.AudioResampler(format="flt", layout=self._stream.layout)
         next_us = 0
-        with _reading(self._path):
+        with reading(self._path):
             for frame in self._container.decode(self._stream):
                 at_us = next_us
                 if frame.pts is not None:
@@ -118,17 +118,17 @@ def sound_of(path: Path) -> Iterator[Sound]:
 def picture_pieces(path: Path, content_type: str, pictures: Pictures) -> Iterator[Piece]:
     """The first picture in each tick of ``pictures.fps``, at its own time, until the tick ends."""
     with opened(path) as container:
-        stream = _picture_stream(container)
+        stream = picture_stream(container)
         if stream is None:
             raise unreadable(path, "it holds no pictures")
         stream.thread_type = "AUTO"
-        origin_us = _origin_us(container)
+        begin_us = origin_us(container)
         tick = -1
-        with _reading(path):
+        with reading(path):
             for frame in container.decode(stream):
                 if frame.pts is None:
                     continue
-                at_us = max(0, round(frame.pts * frame.time_base * 1_000_000) - origin_us)
+                at_us = max(0, round(frame.pts * frame.time_base * 1_000_000) - begin_us)
                 found = int(at_us * pictures.fps // 1_000_000)
                 if found <= tick:
                     continue
@@ -154,7 +154,7 @@ def _encoded(frame: Any, content_type: str, width_max: int | None) -> bytes:
     return out.getvalue()
 
 
-def _picture_stream(container: Any) -> Any:
+def picture_stream(container: Any) -> Any:
     """The first stream of moving pictures: the cover of a sound file is none."""
     import av
 
@@ -162,7 +162,7 @@ def _picture_stream(container: Any) -> Any:
     return next((s for s in container.streams.video if not s.disposition & cover), None)
 
 
-def _origin_us(container: Any) -> int:
+def origin_us(container: Any) -> int:
     return int(container.start_time or 0)
 
 
@@ -184,7 +184,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     import av
 
     try:

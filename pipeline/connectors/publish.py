@@ -46,14 +46,11 @@ class Published:
             "bytes": self.value_bytes,
             "streams": len(self.streams),
             "topics": sorted(self.topics),
-            "first": None if self.first_us is None else rfc3339(self.first_us),
-            "last": None if self.last_us is None else rfc3339(self.last_us),
+            "first": None
+            if self.first_us is None
+            else format_rfc3339(self.first_us, "microseconds"),
+            "last": None if self.last_us is None else format_rfc3339(self.last_us, "microseconds"),
         }
-
-
-def rfc3339(time_us: int) -> str:
-    """``1970-01-01T00:00:00.000000Z``: always with microseconds, always UTC."""
-    return format_rfc3339(time_us, "microseconds")
 
 
 def headers(record: FileRecord) -> list[tuple[str, bytes]]:
@@ -64,7 +61,7 @@ def headers(record: FileRecord) -> list[tuple[str, bytes]]:
         ("ce_id", f"{record.stream}/{record.ts_us}"),
         ("ce_source", f"motet/publish/{quote(record.source)}"),
         ("ce_type", EVENT_TYPE),
-        ("ce_time", rfc3339(record.ts_us)),
+        ("ce_time", format_rfc3339(record.ts_us, "microseconds")),
         ("ce_sequence", f"{record.sequence:020d}"),
     ]
     if record.mediadur_us is not None:

@@ -94,6 +94,9 @@ def eject(folder: Path, program: str) -> str:
             why = "it is there already and not an empty folder"
             raise InvalidInput(Problem("--eject", str(folder), why, "name a new folder"))
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error.strerror or str(error)) from None
+    try:
         shutil.copytree(MEDIA, folder / "media", copy_function=shutil.copyfile)
         (folder / FILE).write_text(pipeline_text(name), encoding="utf-8")
         (folder / FEED).write_text(feed_text(program), encoding="utf-8")
@@ -103,9 +106,31 @@ def eject(folder: Path, program: str) -> str:
             encoding="utf-8",
         )
     except OSError as error:
-        why = f"it cannot be written ({error.strerror or error})"
-        raise InvalidInput(Problem("--eject", str(folder), why, "name another folder")) from None
+        _empty(folder)  # else the same command would find a folder that holds something
+        raise _not_written(folder, _first_reason(error)) from None
     return name
+
+
+def _empty(folder: Path) -> None:
+    """Removes what was written; the folder was empty before."""
+    shutil.rmtree(folder / "media", ignore_errors=True)
+    for name in (FILE, FEED, "README.md"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _first_reason(error: OSError) -> str:
+    """One reason: ``shutil.Error`` holds a list, with one for each file that was not copied."""
+    if isinstance(error, shutil.Error):
+        source, _target, why = error.args[0][0]
+        return f"{Path(source).name}: {str(why).partition(': ')[0]}"
+    return error.strerror or str(error)
+
+
+def _not_written(folder: Path, why: str) -> InvalidInput:
+    problem = Problem(
+        "--eject", str(folder), f"it cannot be written ({why})", "name another folder"
+    )
+    return InvalidInput(problem)
 
 
 def pipeline_name(folder: Path) -> str:

@@ -11,85 +11,24 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.encoders.base import Clip, Vector
-from pipeline.encoders.options import real, whole, wrong_option
+from pipeline.encoders.options import whole, wrong_option
+from pipeline.encoders.over_time import OverTime, feature_config, flag, window_samples
 from pipeline.encoders.quiet import QUIET
-from pipeline.features.log_mel import Samples, log_mel, mfcc
-from pipeline.features.mel import MelConfig
-from pipeline.features.one_call import one_call
-from pipeline.media.clips import nearest_sample
+from pipeline.features.framing import Samples
 from pipeline.spec.catalog import AUDIO_RATE
 from pipeline.spec.media_type import RATE_MAX
 from pipeline.spec.problems import nearest
 
-_N_FFT_MAX = 1 << 16
-_N_MELS_MAX = 1024
+__all__ = ["LibrosaFeature", "LogMel", "Mfcc", "window_samples"]
 
 
-def window_samples(clip: Clip, rate: int) -> Samples:
-    """The samples of the window itself: what a stage's ``context`` brought around it is left out.
-
-    As many as ``pipeline.media.clips.assemble_audio`` gives the window alone. Raises ValueError
-    where the clip is not at ``rate``.
-    """
-    if clip.samples is None:
-        return np.zeros(0, np.float32)
-    if clip.rate is not None and clip.rate != rate:
-        raise ValueError(f"the clip has {clip.rate} Hz where the encoder was built for {rate} Hz")
-    samples_start_us = clip.start_us if clip.samples_start_us is None else clip.samples_start_us
-    first = nearest_sample(clip.start_us - samples_start_us, rate)
-    last = first + nearest_sample(clip.end_us - clip.start_us, rate)
-    return clip.samples[max(0, first) : max(0, last)]
-
-
-def _mel_config(
-    rate: Any, n_fft: Any, hop_length: Any, n_mels: Any, fmin: Any, fmax: Any
-) -> MelConfig:
-    checked_rate = whole("rate", rate, 1, RATE_MAX, "Hz")
-    half = checked_rate / 2
-    low_hz = real("fmin", fmin, 0, half, "Hz")
-    high_hz = None if fmax is None else real("fmax", fmax, 0, half, "Hz, at most half the rate")
-    if (half if high_hz is None else high_hz) <= low_hz:
-        raise wrong_option("fmin", fmin, "leaves no band under fmax", "write a lower fmin")
-    return MelConfig(
-        rate=checked_rate,
-        n_fft=whole("n_fft", n_fft, 2, _N_FFT_MAX, "samples"),
-        hop_length=whole("hop_length", hop_length, 1, _N_FFT_MAX, "samples"),
-        n_mels=whole("n_mels", n_mels, 1, _N_MELS_MAX),
-        f_min_hz=low_hz,
-        f_max_hz=high_hz,
-    )
-
-
-def _means(features: Sequence[torch.Tensor], length: int) -> list[Vector]:
-    """Each clip's mean over time, float32 of shape (length,); zeros for an empty clip.
-
-    Clip by clip, since a reduction over a whole batch may add up in another order.
-    """
-    if not features:
-        return []
-    means = torch.zeros((len(features), length), dtype=torch.float64, device=features[0].device)
-    with torch.inference_mode():
-        _mean_each(list(features), means)
-    return list(means.to(torch.float32).cpu().numpy())
-
-
-@one_call
-def _mean_each(features: list[torch.Tensor], means: torch.Tensor) -> None:
-    for i in range(len(features)):
-        if features[i].size(0) > 0:
-            means[i] = features[i].mean(dim=0, dtype=torch.float64)
-
-
-class LogMel:
+class LogMel(OverTime):
     """The mean over time of a window's log-mel spectrogram, float32, shape (n_mels,), in dB.
 
     ``mean(librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=rate, n_fft, hop_length,
     n_mels, fmin, fmax), top_db=None), axis=1)`` of the window's samples, each band within 1e-3 dB
     where it is within 80 dB of the peak. A clip's vector has the same bits in every batch.
     """
-
-    takes = "audio"
-    gives = "vector"
 
     def __init__(
         self,
@@ -101,27 +40,28 @@ class LogMel:
         n_mels: int = 64,
         fmin: float = 0.0,
         fmax: float | None = None,
+        win_length: int | None = None,
+        window: str = "hann",
+        center: bool = True,
     ) -> None:
-        self._device = torch.device(device)
-        self._config = _mel_config(rate, n_fft, hop_length, n_mels, fmin, fmax)
-        self.rate = self._config.rate
-        self.length = self._config.n_mels
-
-    def encode(self, batch: Sequence[Clip]) -> list[Vector]:
-        clips = [window_samples(clip, self.rate) for clip in batch]
-        return _means(log_mel(clips, self._config, self._device), self.length)
+        config = feature_config(
+            rate=rate, n_fft=n_fft, hop_length=hop_length, win_length=win_length, window=window,
+            center=center, n_mels=n_mels, fmin=fmin, fmax=fmax, n_mfcc=1,
+        )  # fmt: skip
+        super().__init__(device, ("log_mel",), config)
 
 
-class Mfcc:
+class Mfcc(OverTime):
     """The mean over time of a window's cepstral coefficients, float32, shape (n_mfcc,).
 
     ``mean(librosa.feature.mfcc(y=y, sr=rate, n_mfcc, lifter, n_fft, hop_length, n_mels, fmin,
     fmax), axis=1)`` with librosa's own defaults (n_mfcc 20, n_fft 2048, hop_length 512, n_mels
     128, what is 80 dB under the window's peak raised to that) at 16 kHz.
-    """
 
-    takes = "audio"
-    gives = "vector"
+    ``deltas`` 1 or 2 adds the means of the first, or of the first and second, derivatives over
+    time (``librosa.feature.delta`` of width 9), n_mfcc numbers each. With ``deviation`` the
+    standard deviations of all follow; a derivative says little by its mean.
+    """
 
     def __init__(
         self,
@@ -135,27 +75,28 @@ class Mfcc:
         fmin: float = 0.0,
         fmax: float | None = None,
         lifter: int = 0,
+        deltas: int = 0,
+        deviation: bool = False,
+        win_length: int | None = None,
+        window: str = "hann",
+        center: bool = True,
     ) -> None:
-        self._device = torch.device(device)
-        self._config = _mel_config(rate, n_fft, hop_length, n_mels, fmin, fmax)
-        self._lifter = whole("lifter", lifter, 0, _N_MELS_MAX)
-        self.rate = self._config.rate
-        self.length = whole("n_mfcc", n_mfcc, 1, self._config.n_mels)
-
-    def encode(self, batch: Sequence[Clip]) -> list[Vector]:
-        clips = [window_samples(clip, self.rate) for clip in batch]
-        coefficients = mfcc(
-            clips, self._config, self._device, n_mfcc=self.length, lifter=self._lifter
-        )
-        return _means(coefficients, self.length)
+        config = feature_config(
+            rate=rate, n_fft=n_fft, hop_length=hop_length, win_length=win_length, window=window,
+            center=center, n_mels=n_mels, fmin=fmin, fmax=fmax, n_mfcc=n_mfcc, lifter=lifter,
+        )  # fmt: skip
+        orders = whole("deltas", deltas, 0, 2)
+        features = ("mfcc", "mfcc_delta", "mfcc_delta2")[: 1 + orders]
+        super().__init__(device, features, config, flag("deviation", deviation))
 
 
 class LibrosaFeature:
     """Any function of ``librosa.feature`` that reads samples, by ``name``.
 
     Gives its mean over time, then its standard deviation over time, float32, shape (2 d,) where
-    the function gives d rows. The other options are the function's own arguments; ``sr`` is
-    ``rate``. librosa itself runs, on the CPU, window by window.
+    the function gives d rows; of complex rows (``fourier_tempogram``) the magnitudes'. The other
+    options are the function's own arguments; ``sr`` is ``rate``. librosa itself runs, on the
+    CPU, window by window.
     """
 
     takes = "audio"
@@ -166,16 +107,10 @@ class LibrosaFeature:
     ) -> None:
         self.rate = whole("rate", rate, 1, RATE_MAX, "Hz")
         self._name = name
-        self._arguments = arguments
         self._function = _librosa_function(name)
-        parameters = inspect.signature(self._function).parameters
-        for key, value in arguments.items():
-            if key not in parameters or key in ("y", "sr", "S"):
-                known = ", ".join(each for each in parameters if each not in ("y", "sr", "S"))
-                raise wrong_option(
-                    key, value, f"librosa.feature.{name} takes none", f"it takes {known or 'none'}"
-                )
-        if "sr" in parameters:
+        _check_arguments(name, self._function, arguments)
+        self._arguments = arguments
+        if "sr" in inspect.signature(self._function).parameters:
             self._arguments = {**arguments, "sr": self.rate}
         self.length = self._probe()
 
@@ -195,6 +130,8 @@ class LibrosaFeature:
     def _feature(self, samples: Samples) -> Vector:
         with QUIET:  # "n_fft is too large" of a short window: it pads, as asked
             values: NDArray[Any] = np.asarray(self._function(y=samples, **self._arguments))
+        if values.dtype.kind == "c":
+            values = np.abs(values)
         if values.dtype.kind not in "fiu" or values.ndim == 0:
             raise TypeError(f"gives {values.dtype} of shape {values.shape}, no real rows over time")
         rows = values.reshape(-1, values.shape[-1])
@@ -228,3 +165,27 @@ def _librosa_function(name: Any) -> Callable[..., Any]:
             f"did you mean '{meant}'?" if meant else listed,
         )  # fmt: skip
     return known[name]
+
+
+def _check_arguments(name: str, function: Callable[..., Any], given: dict[str, Any]) -> None:
+    """InvalidInput where an argument is unknown or one without a default is missing.
+
+    What a function hands on (``**kwargs``: ``n_fft`` of ``mfcc``) is known to librosa alone; the
+    probe tells.
+    """
+    parameters = dict(inspect.signature(function).parameters)
+    hands_on = parameters.pop("kwargs", None) is not None
+    for key in ("y", "sr", "S"):
+        parameters.pop(key, None)
+        if key in given:
+            raise wrong_option(key, given[key], "comes from the window", "leave it out")
+    for key, value in given.items():
+        if key not in parameters and not hands_on:
+            known = ", ".join(parameters)
+            raise wrong_option(
+                key, value, f"librosa.feature.{name} takes none", f"it takes {known}"
+            )
+    for key, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and key not in given:
+            remedy = f"write it as the documentation of librosa.feature.{name} says"
+            raise wrong_option(key, None, f"librosa.feature.{name} has no default for it", remedy)

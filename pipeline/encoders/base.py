@@ -48,6 +48,21 @@ class Audio:
     rate: int
 
 
+class Said(str):
+    """Text with data about it: ``text`` of the result holds the one, ``data`` the other.
+
+    It is a ``str`` to whoever reads the stage. ``data`` is what JSON holds: the times of the
+    words, a language, a score. What is made of it (a slice, ``strip()``) is a plain ``str``.
+    """
+
+    data: dict[str, Any]
+
+    def __new__(cls, text: str, data: dict[str, Any] | None = None) -> Said:
+        said = super().__new__(cls, text)
+        said.data = {} if data is None else data
+        return said
+
+
 Output = Any  # Vector | str | Audio | NDArray[np.uint8] | dict[str, Any], by ``gives``
 
 
@@ -58,6 +73,11 @@ class Encoder(Protocol):
     ``takes``: one or several of ``audio``, ``image``, ``video``, ``text``, ``vector``.
     ``gives``: one of these, or ``data``. An optional ``length`` states the vector's length,
     an optional ``rate`` (Hz) the sample rate it wants (without it: the stream's own).
+    An optional ``frames_max`` states how many frames of a window it looks at: it is given at
+    most so many of the window itself, evenly spread over those that can be decoded, and as many
+    of what ``context`` brought before and after it. An optional ``frame_size`` is the size that
+    it scales frames to anyhow: those of films come scaled while they are decoded, with an int so
+    that the longest side is no longer (never up), with (height, width) to exactly that.
     """
 
     takes: str | tuple[str, ...]

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 from pipeline.batching.batch import RecordId, StageJob
 from pipeline.encoders.base import Clip
+from pipeline.encoders.frames import (
+    Films,
+    Frame,
+    FrameWish,
+    WindowFrames,
+    film_bytes,
+    too_many_pictures,
+)
 from pipeline.encoders.quiet import QUIET
 from pipeline.errors import UndecodableRecord
 from pipeline.media.clips import assemble_audio, nearest_sample
@@ -22,7 +30,6 @@ from pipeline.record import MediaRecord
 _DECODERS: dict[str, Callable[..., Any]] = {
     "audio": decode_audio,
     "image": decode_image,
-    "video": decode_image,
     "text": decode_text,
 }
 
@@ -47,10 +54,14 @@ class StagePlan:
 
 @dataclass(slots=True)
 class BuiltClip:
-    """A job's clip, None where nothing is left to encode, and what could not be decoded."""
+    """A job's clip, None where nothing is left to encode, and what could not be decoded.
+
+    ``failure``: why the clip is None though there is something.
+    """
 
     clip: Clip | None
     undecodable: list[tuple[RecordId, str]]
+    failure: str | None = None
 
 
 class ClipBuilder:
@@ -59,7 +70,13 @@ class ClipBuilder:
     A clip's arrays are its own: an encoder that writes into one spoils no other window.
     """
 
-    def __init__(self, plan: StagePlan, takes: tuple[str, ...], rate: int | None) -> None:
+    def __init__(
+        self,
+        plan: StagePlan,
+        takes: tuple[str, ...],
+        rate: int | None,
+        wish: FrameWish = FrameWish(),  # noqa: B008 (immutable)
+    ) -> None:
         self._plan = plan
         self._takes = takes
         self._rate = rate
@@ -68,12 +85,16 @@ class ClipBuilder:
         self._lent: set[RecordId] = set()
         self._raw = RawRows()
         self._rows: list[tuple[Clip, RowPlace]] = []
+        self._wish = wish
+        self._films = Films(wish.size)
+        self._seen: list[tuple[BuiltClip, WindowFrames, bool]] = []
 
     def build(self, jobs: Sequence[StageJob]) -> list[BuiltClip]:
         """One for each job, in order."""
         built = [self._build(job) for job in jobs]
         for clip, row in self._rows:
             clip.samples = self._raw.samples(row)
+        self._show()
         return built
 
     def _build(self, job: StageJob) -> BuiltClip:
@@ -82,11 +103,14 @@ class ClipBuilder:
         assert clip is not None
         upstream = [(name, job.upstream[name]) for name in self._plan.of if name in job.upstream]
         heard = self._add_audio(clip, built, job.records, upstream)
-        seen = self._add_frames(clip, built, job.records, upstream)
+        window = self._window_frames(clip, built, job, upstream)
         read = self._add_text(clip, built, job.records, upstream)
         felt = self._add_vector(clip, upstream)
-        if not (heard or seen or read or felt):
+        other = heard or read or felt
+        if built.failure is not None or not (other or (window and window.frames)):
             built.clip = None
+        elif window is not None and window.frames:
+            self._seen.append((built, window, other))
         return built
 
     def _range(self, clip: Clip) -> tuple[int, int]:
@@ -158,31 +182,53 @@ class ClipBuilder:
             clip.rate, clip.samples_start_us = rate, low_us
         return heard
 
-    def _add_frames(
+    def _window_frames(
         self,
         clip: Clip,
         built: BuiltClip,
-        records: Sequence[MediaRecord],
+        job: StageJob,
         upstream: Sequence[tuple[str, Any]],
-    ) -> bool:
-        """Frames in time order: by time, then by order in ``of``, then by offset."""
+    ) -> WindowFrames | None:
+        """Pictures that are decoded, and frames of films that are to be; None: not taken."""
         if "image" not in self._takes and "video" not in self._takes:
-            return False
-        wanted = self._in_range(clip, records, "image", "video")
-        sound, frames = self._decode(built, wanted)
-        shown = [
-            (*self._when(record), self._own(record, frame), record.end_us)
-            for record, frame in zip(sound, frames, strict=True)
+            return None
+        size = film_bytes(job, self._plan.before_us, self._plan.after_us, self._wish)
+        built.failure = too_many_pictures(size)
+        if built.failure is not None:
+            return None
+        sound, pictures = self._decode(built, self._in_range(clip, job.records, "image"))
+        frames = [
+            Frame(*self._when(record), 0, record.end_us, picture=self._own(record, picture))
+            for record, picture in zip(sound, pictures, strict=True)
         ]
+        low_us, high_us = self._range(clip)
+        for record in self._in_range(clip, job.records, "video"):
+            film, place = record_id(record), self._when(record)[1]
+            try:
+                frames += self._films.frames(film, record, place, low_us, high_us)
+            except UndecodableRecord as error:
+                built.undecodable.append((film, str(error)))
         for name, output in upstream:
             if isinstance(output, np.ndarray) and output.ndim == 3:
-                shown.append((clip.start_us, self._order[name], 0, output.copy(), clip.end_us))
-        shown.sort(key=lambda each: each[:3])
-        if shown:
-            clip.frames = [each[3] for each in shown]
-            clip.times_us = [each[0] for each in shown]
-            clip.ends_us = [each[4] for each in shown]
-        return bool(shown)
+                place = self._order[name]
+                frames.append(Frame(clip.start_us, place, 0, 0, clip.end_us, picture=output.copy()))
+        return WindowFrames(clip, frames, self._wish.frames_max)
+
+    def _show(self) -> None:
+        """Gives each clip its pictures, in time order; a clip of which nothing is left goes."""
+        lost = self._films.settle([window for _, window, _ in self._seen])
+        for (built, window, other), missing in zip(self._seen, lost, strict=True):
+            built.undecodable.extend(missing.items())
+            clip = window.clip
+            if window.frames:
+                clip.frames = [
+                    frame.picture if frame.picture is not None else self._films.picture(frame)
+                    for frame in window.picked
+                ]
+                clip.times_us = [frame.at_us for frame in window.picked]
+                clip.ends_us = [frame.end_us for frame in window.picked]
+            elif not other:
+                built.clip = None
 
     def _add_text(
         self,

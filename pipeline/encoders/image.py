@@ -57,7 +57,7 @@ class ColorHistogram:
         self, device: torch.device, *, bins: int = 8, max_frames: int = FRAMES_MAX
     ) -> None:
         self._bins = whole("bins", bins, 1, 256)
-        self._frames_max = whole("max_frames", max_frames, 1, 100_000)
+        self.frames_max = whole("max_frames", max_frames, 1, 100_000)
         self.length = 3 * self._bins
         # class of each value, and each channel's classes after the one's before
         classes = np.arange(256) * self._bins // 256
@@ -65,7 +65,7 @@ class ColorHistogram:
         self._fold[np.arange(256), classes] = 1.0
 
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
-        return [self._of(evenly_spread(window_frames(clip), self._frames_max)) for clip in batch]
+        return [self._of(evenly_spread(window_frames(clip), self.frames_max)) for clip in batch]
 
     def _of(self, frames: Sequence[NDArray[np.uint8]]) -> Vector:
         shares = [self._shares(frame) for frame in frames if frame.size]

@@ -65,14 +65,19 @@ def check_protocol(encoder: Any, name: str, key: str) -> None:
         raise InvalidInput(
             Problem(key, name, "it has no encode", "define encode(self, batch) -> outputs")
         )
-    for attribute in ("length", "rate"):
+    for attribute in ("length", "rate", "frames_max", "frame_size"):
         value = getattr(encoder, attribute, None)
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if value is not None and not (whole and value > 0):
+        pair = attribute == "frame_size" and isinstance(value, tuple) and len(value) == 2
+        if value is not None and not all(_from_one(each) for each in (value if pair else (value,))):
             why = f"its {attribute} is {value!r}"
             raise InvalidInput(
                 Problem(key, name, why, f"set {attribute} to a whole number, or leave it out")
             )
+
+
+def _from_one(value: Any) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and bool(value > 0)
 
 
 def kinds_taken(encoder: Any) -> tuple[Any, ...]:

@@ -31,3 +31,10 @@ def real(name: str, value: Any, least: float, most: float, unit: str = "") -> fl
     if not least <= value <= most:  # also where it is NaN
         raise wrong_option(name, value, "is out of range", remedy)
     return float(value)
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """A word out of a few."""
+    if value not in allowed:
+        raise wrong_option(name, value, "is unknown", f"write one of {', '.join(allowed)}")
+    return str(value)

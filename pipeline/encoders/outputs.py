@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.encoders.base import Audio, Output, Vector
+from pipeline.encoders.base import Audio, Output, Said, Vector
 from pipeline.spec.media_type import RATE_MAX, RATE_MIN
 
 
@@ -50,7 +50,7 @@ def _text(output: Any) -> str:
     if not isinstance(output, str):
         raise TypeError(f"gives {type(output).__name__}, not str")
     output.encode("utf-8")  # a lone surrogate has no place in a record: UnicodeEncodeError
-    return str(output)
+    return Said(output, _data(output.data)) if isinstance(output, Said) else str(output)
 
 
 def _audio(output: Any) -> Audio:

@@ -1,4 +1,4 @@
-"""Mel filter banks, windows and cosine transforms: the constants of a feature, as librosa has them.
+"""Mel filter banks and cosine transforms: the constants of a feature, as librosa has them.
 
 librosa rebuilds its bank at every call, which is half of a call's time; here each is built
 once for a configuration and a device.
@@ -14,33 +14,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.features.framing import Framing
+
 
 @dataclass(frozen=True, slots=True)
-class MelConfig:
-    """What a log-mel feature is: rate and band edges in Hz, the others in samples or counts.
+class MelConfig(Framing):
+    """What a log-mel feature is: band edges in Hz. ``f_max_hz`` None means ``rate / 2``.
 
-    ``f_max_hz`` None means ``rate / 2``. A configuration is a key of the caches: two features
-    with other numbers are two features and never share a constant.
+    A configuration is a key of the caches: two features with other numbers are two features
+    and never share a constant.
     """
 
-    rate: int = 16_000
-    n_fft: int = 400
-    hop_length: int = 160
     n_mels: int = 64
     f_min_hz: float = 0.0
     f_max_hz: float | None = None
-
-    @property
-    def bins(self) -> int:
-        """Bins of a real spectrum."""
-        return self.n_fft // 2 + 1
-
-    def frames(self, samples: int) -> int:
-        """Frames of a clip, centred on every ``hop_length``-th sample; none of an empty clip.
-
-        An odd ``n_fft`` loses a sample of its padding, as in ``librosa.stft(center=True)``.
-        """
-        return 1 + (samples - self.n_fft % 2) // self.hop_length if samples else 0
 
 
 # The Slaney scale: linear up to 1 kHz (3 mel for 200 Hz), then 27 mel for a factor of 6.4
@@ -106,7 +93,6 @@ class BankBlock(NamedTuple):
 _BLOCK_BANDS = 32
 
 
-# The caches hold what a process uses: some stages, on one device or two.
 @lru_cache(maxsize=64)
 def mel_bank(config: MelConfig, device: torch.device) -> tuple[BankBlock, ...]:
     """The bank as right-hand sides of products, block by block, on the device.
@@ -125,12 +111,6 @@ def mel_bank(config: MelConfig, device: torch.device) -> tuple[BankBlock, ...]:
         matrix = torch.from_numpy(filters[bins, bands].astype(kind, order="C"))
         blocks.append(BankBlock(bands, bins, matrix.to(device)))
     return tuple(blocks)
-
-
-@lru_cache(maxsize=64)
-def hann_window(n_fft: int, device: torch.device) -> torch.Tensor:
-    """The periodic Hann window, float64, shape (n_fft,)."""
-    return torch.hann_window(n_fft, periodic=True, dtype=torch.float64, device=device)
 
 
 @lru_cache(maxsize=64)

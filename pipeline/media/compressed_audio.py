@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UndecodableRecord
 from pipeline.media.facts import Payload
+from pipeline.media.libav_frames import agree, mono_of
 from pipeline.media.ogg import read_ogg
 from pipeline.media.pcm import float_mono
 from pipeline.record import Facts
 
 Samples = NDArray[np.float32]
 
-_FULL_SCALES = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1}
 _BLOCK_FRAMES = 4_096  # libsndfile loses the block that it fails in
 
 
@@ -32,8 +32,11 @@ def decode_compressed(facts: Facts, payload: Payload) -> Samples:
     A decoder that fails in the middle ends the samples there; one that fails at once raises,
     as decoders do. UndecodableRecord: what is decoded is not what the header says.
     """
-    libav = facts.format == "ogg" and read_ogg(payload).codec in ("opus", "flac")
-    blocks = _libav_blocks(payload, facts) if libav else _sndfile_blocks(payload, facts)
+    blocks = _sndfile_blocks(payload, facts)
+    if facts.format == "ogg":
+        audio = read_ogg(payload)
+        if audio.codec in ("opus", "flac"):
+            blocks = _libav_blocks(payload, facts, audio.start)
     parts: list[Samples] = []
     count = 0
     try:
@@ -52,7 +55,7 @@ def decode_compressed(facts: Facts, payload: Payload) -> Samples:
 
 def _sndfile_blocks(payload: Payload, facts: Facts) -> Iterator[Samples]:
     with soundfile.SoundFile(io.BytesIO(payload)) as file:
-        _agree(facts, file.samplerate, file.channels)
+        agree(facts, file.samplerate, file.channels)
         while True:
             frames = file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
             if len(frames) == 0:
@@ -60,27 +63,22 @@ def _sndfile_blocks(payload: Payload, facts: Facts) -> Iterator[Samples]:
             yield float_mono(frames, facts.channels, facts.format)
 
 
-def _libav_blocks(payload: Payload, facts: Facts) -> Iterator[Samples]:
+def _libav_blocks(payload: Payload, facts: Facts, start: int) -> Iterator[Samples]:
+    """``start``: where the stream begins on its own time. A page that is damaged is passed over
+    by the demuxer, and is silence here, so that what follows stays in its place.
+    """
     import av  # FFmpeg's libraries: only where they are needed
 
     with av.open(io.BytesIO(payload), format="ogg") as container:
         stream = container.streams.audio[0]
         stream.thread_type = "NONE"
+        given = 0
         for frame in container.decode(stream):
-            channels = frame.layout.nb_channels
-            _agree(facts, frame.sample_rate, channels)
-            planes = frame.to_ndarray()
-            full_scale = _FULL_SCALES.get(planes.dtype.name)
-            if full_scale is None:
-                raise UndecodableRecord(f"ogg: decodes to {frame.format.name} samples")
-            interleaved = planes.T if frame.format.is_planar else planes.reshape(-1, channels)
-            scaled = interleaved.astype(np.float32, order="C") * np.float32(1 / full_scale)
-            yield float_mono(scaled, channels, facts.format)
-
-
-def _agree(facts: Facts, rate: int, channels: int) -> None:
-    if (rate, channels) != (facts.rate, facts.channels):
-        raise UndecodableRecord(
-            f"{facts.format}: decodes to {rate} Hz with {channels} channels, its header says "
-            f"{facts.rate} Hz with {facts.channels}"
-        )
+            mono = mono_of(frame, facts)
+            if frame.pts is not None:
+                at = round(frame.pts * frame.time_base * facts.rate) - start
+                if given < min(at, facts.samples):
+                    yield np.zeros(min(at, facts.samples) - given, np.float32)
+                    given = min(at, facts.samples)
+            yield mono
+            given += len(mono)

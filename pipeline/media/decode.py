@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UndecodableRecord
 from pipeline.media.compressed_audio import decode_compressed
 from pipeline.media.facts import Payload
+from pipeline.media.framed_audio import decode_framed
 from pipeline.media.pcm import INT16_FORMATS, float_mono, int16_mono, wav_mono
 from pipeline.media.pictures import decode_picture
 from pipeline.record import Facts
@@ -71,7 +72,8 @@ def _audio(facts: Facts, payload: Payload) -> Samples:
         return int16_mono(payload, INT16_FORMATS[facts.format], facts.channels)
     if facts.format == "F32LE":
         return float_mono(np.frombuffer(payload, "<f4"), facts.channels, facts.format)
-    samples = wav_mono(payload) if facts.format == "wav" else decode_compressed(facts, payload)
+    decode = _DECODERS.get(facts.format, decode_compressed)
+    samples = decode(facts, payload)
     if len(samples) == 0:
         raise UndecodableRecord(f"{facts.format}: no sample can be decoded")
     if len(samples) < facts.samples:
@@ -79,6 +81,17 @@ def _audio(facts: Facts, payload: Payload) -> Samples:
         whole[: len(samples)] = samples
         return whole
     return samples[: facts.samples]
+
+
+def _wav(_: Facts, payload: Payload) -> Samples:
+    return wav_mono(payload)
+
+
+_DECODERS: dict[str, Callable[[Facts, Payload], Samples]] = {
+    "wav": _wav,
+    "mpeg": decode_framed,
+    "aac": decode_framed,
+}
 
 
 def _text(_: Facts, payload: Payload) -> str:

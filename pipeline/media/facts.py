@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.errors import UndecodableRecord
+from pipeline.media.adts import read_adts
+from pipeline.media.film import read_film
 from pipeline.media.flac import read_flac
-from pipeline.media.images import jpeg_size, png_size
+from pipeline.media.images import jpeg_size, png_size, webp_size
+from pipeline.media.mpeg_audio import read_mpeg_audio
 from pipeline.media.ogg import read_ogg
 from pipeline.media.wav import read_wav
 from pipeline.record import Facts
@@ -24,19 +27,16 @@ SAMPLE_BYTES = {"S16LE": 2, "S16BE": 2, "F32LE": 4}
 def read_facts(media: MediaType, payload: Payload, pixels_max: int) -> Facts:
     """The facts of a payload of type ``media``; raises UndecodableRecord and nothing else.
 
-    ``pixels_max``: the most that an image's width times its height may be.
+    ``pixels_max``: the most that the width times the height of a picture may be.
     """
     if len(payload) == 0:
         raise UndecodableRecord("the payload is empty")
     if media.format in SAMPLE_BYTES:
         return _raw(media, payload)
-    read = _READERS.get(media.format)
-    if read is None:
-        raise UndecodableRecord(f"{media} is not read by this version")
-    facts = read(payload)
+    facts = _READERS[media.format](payload)
     if facts.kind == "audio":
         return _checked_audio(facts)
-    if facts.kind == "image":
+    if facts.kind in ("image", "video"):
         return _checked_image(facts, pixels_max)
     return facts
 
@@ -90,6 +90,16 @@ def _ogg(payload: Payload) -> Facts:
     return Facts("audio", "ogg", audio.rate, audio.channels, audio.samples)
 
 
+def _mpeg(payload: Payload) -> Facts:
+    audio = read_mpeg_audio(payload)
+    return Facts("audio", "mpeg", audio.rate, audio.channels, audio.samples)
+
+
+def _aac(payload: Payload) -> Facts:
+    audio = read_adts(payload)
+    return Facts("audio", "aac", audio.form.rate, audio.form.channels, audio.samples)
+
+
 def _jpeg(payload: Payload) -> Facts:
     width, height = jpeg_size(payload)
     return Facts("image", "jpeg", width=width, height=height)
@@ -98,6 +108,32 @@ def _jpeg(payload: Payload) -> Facts:
 def _png(payload: Payload) -> Facts:
     width, height = png_size(payload)
     return Facts("image", "png", width=width, height=height)
+
+
+def _webp(payload: Payload) -> Facts:
+    width, height = webp_size(payload)
+    return Facts("image", "webp", width=width, height=height)
+
+
+def _mp4(payload: Payload) -> Facts:
+    return _film("mp4", payload)
+
+
+def _h264(payload: Payload) -> Facts:
+    return _film("h264", payload)
+
+
+def _film(form: str, payload: Payload) -> Facts:
+    film = read_film(form, payload)
+    frames = sum(sample.shown for sample in film.samples)
+    return Facts(
+        "video",
+        form,
+        width=film.width,
+        height=film.height,
+        frames=frames,
+        duration_us=film.duration_us,
+    )
 
 
 def _text(payload: Payload) -> Facts:
@@ -112,7 +148,12 @@ _READERS: dict[str, Callable[[Payload], Facts]] = {
     "wav": _wav,
     "flac": _flac,
     "ogg": _ogg,
+    "mpeg": _mpeg,
+    "aac": _aac,
     "jpeg": _jpeg,
     "png": _png,
+    "webp": _webp,
+    "mp4": _mp4,
+    "h264": _h264,
     "text": _text,
 }

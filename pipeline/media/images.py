@@ -1,4 +1,5 @@
-"""The headers of JPEG (ITU-T T.81 annex B) and PNG (RFC 2083, third edition): the dimensions."""
+"""The dimensions of pictures, by the headers of JPEG (ITU-T T.81 annex B), PNG (RFC 2083, third
+edition) and WebP (RFC 9649)."""
 
 from __future__ import annotations
 
@@ -57,3 +58,25 @@ def png_size(payload: bytes | memoryview) -> tuple[int, int]:
     if depth not in _PNG_DEPTHS.get(colour, ()):
         raise UndecodableRecord(f"png: colour type {colour} with {depth} bits does not exist")
     return width, height
+
+
+def webp_size(payload: bytes | memoryview) -> tuple[int, int]:
+    """Width and height by the first chunk: VP8 (RFC 6386 9.1), VP8L (RFC 9649 3.4), or VP8X,
+    which has the canvas of all pictures of an animation (2.7). UndecodableRecord.
+    """
+    if bytes(payload[:4]) != b"RIFF" or bytes(payload[8:12]) != b"WEBP":
+        raise UndecodableRecord("webp: no RIFF/WEBP header")
+    chunk, head = bytes(payload[12:16]), bytes(payload[20:30])
+    if chunk == b"VP8X" and len(head) == 10:
+        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
+    if chunk == b"VP8 " and len(head) == 10:
+        if head[3:6] != b"\x9d\x01\x2a" or head[0] & 1:
+            raise UndecodableRecord("webp: its VP8 data do not begin with a key frame")
+        width, height = struct.unpack_from("<HH", head, 6)  # the upper 2 bits scale it when shown
+        return width & 0x3FFF, height & 0x3FFF
+    if chunk == b"VP8L" and len(head) >= 5:
+        bits = int.from_bytes(head[1:5], "little")
+        if head[0] != 0x2F or bits >> 29 != 0:
+            raise UndecodableRecord("webp: its VP8L data have no signature, or another version")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    raise UndecodableRecord("webp: no VP8, VP8L or VP8X chunk, or it is cut off")

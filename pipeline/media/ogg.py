@@ -13,15 +13,21 @@ _PAGE = struct.Struct("<4sBBqIIIB")  # capture, version, flags, granule, serial,
 _FIRST_FLAG = 0x02
 _PAGES_MAX = 65_536  # a minute of Opus with one packet a page has 3,000
 _OPUS_RATE = 48_000  # RFC 7845 section 4: granules and pre-skip always count at 48 kHz
+# RFC 6716 table 2: samples of a frame at 48 kHz, by the upper five bits of a packet's first byte
+_OPUS_FRAMES = (*(480, 960, 1920, 2880) * 3, *(480, 960) * 2, *(120, 240, 480, 960) * 4)
 
 
 class OggAudio(NamedTuple):
-    """``samples`` per channel, without the pre-skip; ``codec``: vorbis, opus or flac."""
+    """``samples`` per channel, without the pre-skip; ``codec``: vorbis, opus or flac.
+
+    ``start``: the granule at which the stream begins, above 0 for a piece of a longer one.
+    """
 
     codec: str
     rate: int
     channels: int
     samples: int
+    start: int = 0
 
 
 class _Page(NamedTuple):
@@ -29,7 +35,16 @@ class _Page(NamedTuple):
     granule: int  # -1: no packet ends on it
     serial: int
     start: int  # of its body
-    packet_bytes: int  # of its first packet, as far as it lies on the page
+    sizes: bytes  # lacing values: a packet ends with the first below 255
+
+    def packets(self) -> Iterator[tuple[int, int]]:
+        """Where each packet that ends on the page lies, as far as it does, and its size."""
+        start, size_bytes = self.start, 0
+        for size in self.sizes:
+            size_bytes += size
+            if size < 255:
+                yield start, size_bytes
+                start, size_bytes = start + size_bytes, 0
 
 
 class _Head(NamedTuple):
@@ -43,11 +58,13 @@ class _Head(NamedTuple):
 def read_ogg(payload: bytes | memoryview) -> OggAudio:
     """The first audio stream of the record; raises UndecodableRecord.
 
-    Samples are counted from zero to the last granule of the stream, so a record is a file of
-    its own: it neither begins in the middle of a longer one nor holds several in a row.
+    A record is a file of its own: it begins with the stream's headers and holds one stream. Its
+    samples are those up to the last granule; of Opus from where its first page begins (RFC 7845
+    4.5), so a piece of a longer stream behind the headers has the piece's samples, of the others
+    from zero.
     """
     head: _Head | None = None
-    serial, last, body_began = 0, 0, False
+    serial, last, start, body_began = 0, 0, -1, False
     for page in _pages(payload):
         if page.first:
             if body_began:
@@ -55,16 +72,33 @@ def read_ogg(payload: bytes | memoryview) -> OggAudio:
                     "ogg: several streams one after the other; send each as a record of its own"
                 )
             if head is None:
-                head = _head(bytes(payload[page.start : page.start + page.packet_bytes]))
+                at, size_bytes = next(page.packets(), (0, 0))
+                head = _head(bytes(payload[at : at + size_bytes]))
                 serial = page.serial
             continue
         body_began = True
         if head is not None and page.serial == serial and page.granule > 0:
+            if start < 0:
+                start = _opus_start(payload, page) if head.codec == "opus" else 0
             last = max(last, page.granule)
     if head is None:
         raise UndecodableRecord("ogg: holds no Vorbis, Opus or FLAC stream")
-    samples = last - head.skip if last else head.samples
-    return OggAudio(head.codec, head.rate, head.channels, max(samples, 0))
+    samples = last - start - head.skip if last else head.samples
+    return OggAudio(head.codec, head.rate, head.channels, max(samples, 0), max(start, 0))
+
+
+def _opus_start(payload: bytes | memoryview, page: _Page) -> int:
+    """Where the first page with sound begins, in samples: its granule is where it ends.
+
+    A last page may end before its packets do, and where it is also the first it begins at zero.
+    """
+    samples = 0
+    for at, size_bytes in page.packets():
+        if size_bytes:
+            frame, code = _OPUS_FRAMES[payload[at] >> 3], payload[at] & 3
+            counted = payload[at + 1] & 0x3F if code == 3 and size_bytes > 1 else min(code, 1) + 1
+            samples += frame * counted
+    return max(0, page.granule - samples)
 
 
 def _pages(payload: bytes | memoryview) -> Iterator[_Page]:
@@ -84,12 +118,7 @@ def _pages(payload: bytes | memoryview) -> Iterator[_Page]:
         position = start + sum(sizes)
         if position > len(payload):
             return
-        packet_bytes = 0
-        for size in sizes:
-            packet_bytes += size
-            if size < 255:
-                break
-        yield _Page(bool(flags & _FIRST_FLAG), granule, serial, start, packet_bytes)
+        yield _Page(bool(flags & _FIRST_FLAG), granule, serial, start, sizes)
     raise UndecodableRecord(f"ogg: more than {_PAGES_MAX} pages")
 
 

@@ -1,8 +1,9 @@
-"""JPEG and PNG to uint8 RGB, upright, with Pillow.
+"""JPEG, PNG and WebP to uint8 RGB, upright, with Pillow.
 
 The plugin of the format is built directly, not through ``Image.open``: no other format is ever
 tried, and Pillow's own bomb warning (a global that a library must not set) stays out of it; the
 header reader has judged the dimensions against ``limits.pixels`` before, and they must agree.
+The plugin of WebP refuses by itself what has over 178,956,970 pixels (Pillow's default).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
 from pipeline.errors import UndecodableRecord
@@ -21,6 +22,7 @@ from pipeline.record import Facts
 _PLUGINS: dict[str, type[ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
 }
 _ORIENTATION = 0x0112  # EXIF 2.3 tag; values 2 to 8 turn or mirror
 _TURNS = {

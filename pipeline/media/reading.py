@@ -216,14 +216,14 @@ class _InputReader:
     def _measured(
         self, content_type: bytes | None, payload: bytes, stated_us: int | None
     ) -> tuple[Facts, int]:
-        """Facts and duration; audio lasts as long as its samples, whatever is stated."""
+        """Facts and duration; what its samples or frames say counts before what is stated."""
         known = self._facts.get((content_type, len(payload)))
         if known is not None:
             return known
         media = self._types.get(content_type) or self._media_type(content_type or b"")
         facts = read_facts(media, payload, self._rules.pixels)
         if facts.kind != "audio":
-            return facts, stated_us or 1
+            return facts, facts.duration_us or stated_us or 1
         measured = facts, facts.samples * 1_000_000 // facts.rate
         if media.format in SAMPLE_BYTES:
             if len(self._facts) >= _FACTS_CACHED:

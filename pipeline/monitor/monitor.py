@@ -28,7 +28,8 @@ class Monitor:
     It reads the view, and the topics by ports of its own: it holds up nothing of the run, and
     its failure ends nothing of it.
 
-    ``say`` is told where the port is taken, which is then tried again every second.
+    ``say`` is told where the port is taken, which is then tried again every second; ``bound`` is
+    told the page's address once, when the port is ours.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Monitor:
         *,
         page: bool = True,
         say: Callable[[str], None] | None = None,
+        bound: Callable[[str], None] | None = None,
     ) -> None:
         access = access_for(spec.metrics, host)
         self._closed = threading.Event()
@@ -52,6 +54,7 @@ class Monitor:
         self._token = spec.metrics.token
         self._host, self._port = _EVERY.get(host, host), port
         self._server: Server | None = None
+        self._told_bound = bound
         try:
             self._bound(self._bind())
         except PortTaken as error:
@@ -102,6 +105,8 @@ class Monitor:
     def _bound(self, server: Server) -> None:
         server.timeout = 0.2  # of each look at whether to end
         self._server, self._port = server, server.port
+        if self._told_bound is not None:
+            self._told_bound(self.url)
 
     def _position(self, name: str, lane: int) -> int | None:
         """The first offset of an input's partition that is not applied yet."""
@@ -119,6 +124,7 @@ def serve(
     *,
     page: bool = True,
     say: Callable[[str], None] | None = None,
+    bound: Callable[[str], None] | None = None,
 ) -> Monitor:
     """Binds and answers; the caller gives it the run by ``show`` and ends it by ``close``.
 
@@ -126,7 +132,7 @@ def serve(
     and health alone, and no media or results. Raises InvalidInput where the port is taken, the
     host is none of this machine's, or others would read without a token. With ``say`` a port
     that is taken is told and waited for instead: a run that takes over from one on the same
-    machine has the port as soon as the other has ended.
+    machine has the port as soon as the other has ended. ``bound``: as in ``Monitor``.
     """
     host, port = address or (spec.metrics.host, spec.metrics.port)
-    return Monitor(spec, connector, host, port, page=page, say=say)
+    return Monitor(spec, connector, host, port, page=page, say=say, bound=bound)

@@ -25,11 +25,7 @@ from pipeline.tasks.figures import Figures
 
 LAST_MAX = 200
 OPEN_S = 10.0
-_PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-}
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 
 
 class Routes:
@@ -43,8 +39,7 @@ class Routes:
         self._feed = feed
         self._finder = finder
         self._writer = StateWriter(spec)
-        folder = files("pipeline.monitor") / "page"
-        self._page = {at: (folder / name).read_bytes() for at, (name, _) in _PAGE.items()}
+        self._page = _page(None if spec.metrics.token is None else str(spec.metrics.token))
 
     def table(self, page: bool) -> dict[str, Route]:
         """By path; without ``page`` those alone that tell nothing of what the streams hold."""
@@ -56,22 +51,13 @@ class Routes:
         if not page:
             return figures
         return {
-            **dict.fromkeys(_PAGE, self._show_page),
+            **dict.fromkeys(self._page, lambda request: self._page[request.path]),
             **figures,
             "/api/state": self._state,
             "/api/results": self._results,
             "/api/media": self._media,
             "/favicon.ico": lambda _: Answer(204, b""),
         }
-
-    def _show_page(self, request: Request) -> Answer:
-        content, token = self._page[request.path], self._spec.metrics.token
-        if request.path == "/" and token is not None:
-            # the page was asked for with it, and every request needs it
-            query = f"?token={quote(str(token), safe='')}".encode()
-            for name in (b"page.js", b"page.css"):
-                content = content.replace(b'"%s"' % name, b'"%s%s"' % (name, query))
-        return Answer(200, content, _PAGE[request.path][1], {"Cache-Control": "no-cache"})
 
     def _metrics(self, _: Request) -> Answer:
         snapshot = self._sampler.snapshot()
@@ -126,3 +112,23 @@ class Routes:
             return text(404, "not found among the records that were looked at")
         cached = {"Cache-Control": "private, max-age=600"}
         return Answer(200, picture.content, picture.content_type, cached)
+
+
+def _page(token: str | None) -> dict[str, Answer]:
+    """The files of the page by path.
+
+    Every request needs the token, those of files that another one names (``"./NAME"``) as well:
+    who reads the name has shown the token.
+    """
+    folder = {file.name: file.read_bytes() for file in (files(__package__) / "page").iterdir()}
+    query = b"" if token is None else f"?token={quote(token, safe='')}".encode()
+    answers = {}
+    for name, content in folder.items():
+        for other in folder:
+            content = content.replace(
+                b'"./%s"' % other.encode(), b'"./%s%s"' % (other.encode(), query)
+            )
+        content_type = f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8"
+        path = "/" if name == "index.html" else f"/{name}"
+        answers[path] = Answer(200, content, content_type, {"Cache-Control": "no-cache"})
+    return answers

@@ -155,7 +155,7 @@ def _lane(lane: LaneView) -> _Json:
         "positions": dict(lane.positions),
         "ends": dict(lane.ends),
         "lag_records": _sum_known(_behind(lane, name) for name in lane.positions),
-        "waiting": lane.waiting,
+        "waiting": lane.waiting if lane.overdue else None,  # on a healthy lane it would be noise
     }
 
 

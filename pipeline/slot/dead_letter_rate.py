@@ -28,7 +28,8 @@ class DeadLetterRate:
         self._records = 0
         self._letters = 0
 
-    def count(self, now_us: int, records: int = 0, letters: int = 0) -> None:
+    def count(self, now_us: int, records: int = 0, letters: int = 0, why: str = "") -> None:
+        """``why`` the letter was written: the user is told the newest reason."""
         second = now_us // _BUCKET_US
         if not self._buckets or self._buckets[-1][0] != second:
             self._buckets.append([second, 0, 0])
@@ -41,14 +42,14 @@ class DeadLetterRate:
         self._records += records
         self._letters += letters
         if letters and self._letters >= LETTERS_MIN:
-            self._check()
+            self._check(why)
 
-    def _check(self) -> None:
+    def _check(self, why: str) -> None:
         if self._letters >= self._limit * self._records:
             raise TooManyDeadLetters(
                 f"inputs.{self._input}: {self._letters} of {self._records} records of the last "
                 f"minute were dead-lettered, at or above limits.dead_letter_rate = "
-                f"{round(100 * self._limit, 4):g}%; mend the "
-                "sender or the input's type, or raise the limit to see them on the "
+                f"{round(100 * self._limit, 4):g}%{f' (the newest: {why})' if why else ''}; mend "
+                "the sender or the input's type, or raise the limit to see them on the "
                 "dead-letter topic"
             )

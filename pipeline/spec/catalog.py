@@ -33,25 +33,46 @@ _FRAMES = ("image", "video")
 BUILTIN: dict[str, Builtin] = {
     "log_mel": Builtin(("audio",), "vector", "pipeline.encoders.audio:LogMel"),
     "mfcc": Builtin(("audio",), "vector", "pipeline.encoders.audio:Mfcc"),
-    "chroma": Builtin(("audio",), "vector"),
-    "spectral": Builtin(("audio",), "vector"),
+    "chroma": Builtin(("audio",), "vector", "pipeline.encoders.spectral:Chroma"),
+    "spectral": Builtin(("audio",), "vector", "pipeline.encoders.spectral:Spectral"),
     "librosa_feature": Builtin(("audio",), "vector", "pipeline.encoders.audio:LibrosaFeature"),
-    "audio_clean": Builtin(("audio",), "audio"),
-    "voice_activity": Builtin(("audio",), "data"),
-    "audio_embedding": Builtin(("audio",), "vector", models=True),
-    "speech_to_text": Builtin(("audio",), "text", models=True),
-    "spectrogram_image": Builtin(("audio",), "image"),
+    "audio_clean": Builtin(("audio",), "audio", "pipeline.encoders.audio_clean:AudioClean"),
+    "voice_activity": Builtin(
+        ("audio",), "data", "pipeline.encoders.models.voice:VoiceActivity", models=True
+    ),
+    "audio_embedding": Builtin(
+        ("audio",),
+        "vector",
+        "pipeline.encoders.models.speech_embedding:AudioEmbedding",
+        models=True,
+    ),
+    "speech_to_text": Builtin(
+        ("audio",), "text", "pipeline.encoders.models.speech:SpeechToText", models=True
+    ),
+    "spectrogram_image": Builtin(
+        ("audio",), "image", "pipeline.encoders.spectrogram_image:SpectrogramImage"
+    ),
     "color_histogram": Builtin(_FRAMES, "vector", "pipeline.encoders.image:ColorHistogram"),
-    "image_embedding": Builtin(_FRAMES, "vector", models=True),
-    "image_labels": Builtin(_FRAMES, "data", models=True),
-    "image_to_text": Builtin(_FRAMES, "text", models=True),
-    "faces": Builtin(_FRAMES, "data", models=True),
+    "image_embedding": Builtin(
+        _FRAMES, "vector", "pipeline.encoders.models.image:ImageEmbedding", models=True
+    ),
+    "image_labels": Builtin(
+        _FRAMES, "data", "pipeline.encoders.models.image:ImageLabels", models=True
+    ),
+    "image_to_text": Builtin(
+        _FRAMES, "text", "pipeline.encoders.models.ocr:ImageToText", models=True
+    ),
+    "faces": Builtin(_FRAMES, "data", "pipeline.encoders.models.faces:Faces", models=True),
     "hash_text": Builtin(("text",), "vector", "pipeline.encoders.text:HashText"),
-    "text_clean": Builtin(("text",), "text"),
-    "text_embedding": Builtin(("text",), "vector", models=True),
-    "text_image": Builtin(("text",), "image"),
+    "text_clean": Builtin(("text",), "text", "pipeline.encoders.text_clean:TextClean"),
+    "text_embedding": Builtin(
+        ("text",), "vector", "pipeline.encoders.models.text_embedding:TextEmbedding", models=True
+    ),
+    "text_image": Builtin(("text",), "image", "pipeline.encoders.text_image:TextImage"),
     "text_to_text": Builtin(("text",), "text", models=True),
-    "text_to_speech": Builtin(("text",), "audio", models=True),
+    "text_to_speech": Builtin(
+        ("text",), "audio", "pipeline.encoders.models.speech_synthesis:TextToSpeech", models=True
+    ),
 }
 AVAILABLE = tuple(name for name, builtin in BUILTIN.items() if builtin.implementation)
 

@@ -18,7 +18,7 @@ RESAMPLING_CONTEXT_US = 50_000  # contract section 2, log_mel: no seam is heard
 
 # Raised when a reader of payload headers decides otherwise than before about some record:
 # it is part of the decision hash, so that no run goes on with another reader's windows.
-HEADER_READERS_VERSION = 1
+HEADER_READERS_VERSION = 2
 
 
 def inputs_of(spec: PipelineSpec, stage: str) -> frozenset[str]:

@@ -15,20 +15,20 @@ RATE_MIN, RATE_MAX = 1, 1_000_000  # Hz; outside it a record is unsound (contrac
 CHANNELS_MAX = 255
 
 _RAW_FORMATS = ("S16LE", "S16BE", "F32LE")
-# media type -> kind, format; None where its reading is not part of this version
-_TYPES: dict[str, tuple[MediaKind, str | None]] = {
+# media type -> kind, format
+_TYPES: dict[str, tuple[MediaKind, str]] = {
     "audio/l16": ("audio", "S16BE"),
     "audio/x-raw": ("audio", ""),  # its `format` says
     "audio/wav": ("audio", "wav"),
     "audio/flac": ("audio", "flac"),
     "audio/ogg": ("audio", "ogg"),
-    "audio/mpeg": ("audio", None),
-    "audio/aac": ("audio", None),
+    "audio/mpeg": ("audio", "mpeg"),
+    "audio/aac": ("audio", "aac"),
     "image/jpeg": ("image", "jpeg"),
     "image/png": ("image", "png"),
-    "image/webp": ("image", None),
-    "video/mp4": ("video", None),
-    "video/h264": ("video", None),
+    "image/webp": ("image", "webp"),
+    "video/mp4": ("video", "mp4"),
+    "video/h264": ("video", "h264"),
     "text/plain": ("text", "text"),
 }
 _SPELLED = {"audio/l16": "audio/L16", "video/h264": "video/H264"}
@@ -38,6 +38,8 @@ _ALIASES = {
     "audio/vnd.wave": "audio/wav",
     "audio/x-flac": "audio/flac",
     "application/ogg": "audio/ogg",
+    "audio/mp3": "audio/mpeg",
+    "audio/aacp": "audio/aac",
     "image/jpg": "image/jpeg",
 }
 # The parameters a type may have; those of _NEEDED it must have.
@@ -47,6 +49,9 @@ _PARAMETERS = {
     "audio/wav": ("rate",),
     "audio/flac": ("rate",),
     "audio/ogg": ("rate", "codecs"),
+    "audio/mpeg": ("rate",),
+    "audio/aac": ("rate",),
+    "video/mp4": ("codecs",),
     "text/plain": ("charset",),
 }
 _NEEDED = {"audio/l16": ("rate",), "audio/x-raw": ("format", "rate")}
@@ -57,7 +62,7 @@ _EXAMPLES = {
 _PARAMETER = re.compile(r'\s*([A-Za-z0-9_-]+)\s*=\s*(?:"([^"\\]*)"|([^\s;"]+))\s*')
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
-READABLE = tuple(_SPELLED.get(t, t) for t, (_, fmt) in _TYPES.items() if fmt is not None)
+READABLE = tuple(_SPELLED.get(name, name) for name in _TYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ class MediaType:
     """A media type that this version reads; ``format`` is the codec, as ``record.Facts`` has it.
 
     ``rate`` (Hz) and ``channels`` are 0 where the type does not say; for ``audio/wav``,
-    ``flac`` and ``ogg`` a ``rate`` is a statement about the input, the header decides.
+    ``flac``, ``ogg``, ``mpeg`` and ``aac`` a ``rate`` is a statement about the input: the header
+    decides.
     """
 
     kind: MediaKind
@@ -99,8 +105,6 @@ def parse_media_type(text: str, *, strict: bool = True) -> MediaType:
     if name not in _TYPES:
         raise Wrong("is not a media type that motet knows", f"this version reads {_listed()}")
     kind, codec = _TYPES[name]
-    if codec is None:
-        raise Wrong("is not read by this version", f"this version reads {_listed()}")
     given = _parameters(name, rest, strict)
     raw = name in _NEEDED
     return MediaType(

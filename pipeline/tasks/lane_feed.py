@@ -27,6 +27,7 @@ class LaneFeed:
             self.merge.ends(name, end, 0)
         self.changed = False  # since the last cut
         self.finished = False
+        self.waits: Waiting | None = None  # what the last step had to wait for
         self.quiet_since_us: int | None = None
 
     def add(self, input: str, records: Sequence[LaneRecord], position: int) -> None:
@@ -50,6 +51,7 @@ class LaneFeed:
         if self.lane.replaying:
             return None
         record = self.merge.next(now_us)
+        self.waits = record if isinstance(record, Waiting) else None
         if not isinstance(record, LaneRecord):
             return record
         self.changed = True

@@ -83,6 +83,18 @@ METRICS: dict[str, Metric] = {
     "motet_copartition_violations_total": Metric(
         "counter", (), "Records of streams that were seen on two partition numbers."
     ),
+    "motet_audio_gaps_total": Metric(
+        "counter", ("input",), "Audio records that begin over 5 ms after the one before ended."
+    ),
+    "motet_audio_overlaps_total": Metric(
+        "counter", ("input",), "Audio records that begin over 5 ms before the one before ended."
+    ),
+    "motet_audio_drift_seconds": Metric(
+        "gauge",
+        ("input",),
+        "Farthest that a stream's timestamps and the count of its samples lately were apart.",
+        together="max",
+    ),
     "motet_align_waits_total": Metric(
         "counter", (), "Records applied without an input that does not gate, after align_wait."
     ),

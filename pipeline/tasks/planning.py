@@ -120,6 +120,10 @@ def gpus_of(spec: PipelineSpec, stage: str, resources: Resources) -> float:
     return 1.0 if share >= 1 else 1.0 / -(-1 // share)
 
 
+def _gpus(number: float) -> str:
+    return f"{number:g} GPU" if number == 1 else f"{number:g} GPUs"
+
+
 def missing(spec: PipelineSpec, resources: Resources) -> list[Problem]:
     """What is missing for the demands of the file, all at once."""
     demands = {
@@ -133,8 +137,7 @@ def missing(spec: PipelineSpec, resources: Resources) -> list[Problem]:
         Problem(
             f"stages.{name}.num_gpus",
             f"{spec.stages[name].num_gpus:g}",
-            f"the stages demand {sum(demands.values()):g} GPUs and the cluster has "
-            f"{resources.gpus:g}",
+            f"the stages demand {_gpus(sum(demands.values()))} and {resources.gpus:g} are there",
             "lower the demand (`auto` takes what is there), or join GPU nodes",
         )
         for name, demand in demands.items()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
+from pipeline.encoders.base import Said
 from pipeline.fusion.linear import Fused
 from pipeline.fusion.result import result_json
 from pipeline.slot.ports import OutRecord
@@ -44,7 +45,10 @@ class ResultWriter:
         failed: Mapping[str, str],
         fused: Fused,
     ) -> OutRecord:
-        """``outputs`` by stage: strings become ``text``, dicts ``data``; vectors are fused."""
+        """``outputs`` by stage: strings become ``text``, dicts ``data``; vectors are fused.
+
+        ``Said`` becomes both.
+        """
         if fused.failure is not None:
             failed = {**failed, "fusion": fused.failure}
         value = result_json(
@@ -56,7 +60,7 @@ class ResultWriter:
             coverage=window.coverage,
             fused=fused,
             text={name: out for name, out in outputs.items() if isinstance(out, str)},
-            data={name: out for name, out in outputs.items() if isinstance(out, dict)},
+            data={name: data for name, out in outputs.items() if (data := _data(out)) is not None},
             failed=failed,
             model=self._model,
         )
@@ -66,3 +70,7 @@ class ResultWriter:
             ("ce_time", rfc3339(window.end_us)),
         )
         return OutRecord(self._topic, window.lane, window.stream.encode(), value, headers)
+
+
+def _data(output: Any) -> dict[str, Any] | None:
+    return output.data if isinstance(output, Said) else output if isinstance(output, dict) else None

@@ -58,8 +58,13 @@ class Layout:
         ]
 
 
-def check_topics(spec: PipelineSpec, control: Control) -> Layout:
-    """Every topic that the file names is there and fits; all that does not in one InvalidInput."""
+def check_topics(
+    spec: PipelineSpec, control: Control, create: str = "motet topics create FILE"
+) -> Layout:
+    """Every topic that the file names is there and fits; all that does not in one InvalidInput.
+
+    ``create`` is the command that makes what is missing, for the user to copy.
+    """
     inputs = {f"inputs.{name}.topic": entry.topic for name, entry in spec.inputs.items()}
     outputs = {
         "outputs.results": spec.outputs.results,
@@ -69,12 +74,12 @@ def check_topics(spec: PipelineSpec, control: Control) -> Layout:
     outputs |= {f"stages.{s.name}.out": s.out for s in spec.stages.values() if s.out}
     infos = control.topics([*inputs.values(), *outputs.values()])
     problems = [
-        Problem(key, topic, "there is no such topic", "make it with `motet topics create FILE`")
+        Problem(key, topic, "it is not there", f"`{create}` makes it")
         for key, topic in (inputs | outputs).items()
         if infos.get(topic) is None
     ]
     known = {topic: info for topic, info in infos.items() if info is not None}
-    problems += _partition_problems(inputs, outputs, known)
+    problems += _partition_problems(inputs, outputs, known, create)
     problems += [
         Problem(key, topic, "it is compacted, so records vanish", "set cleanup.policy=delete on it")
         for key, topic in inputs.items()
@@ -91,33 +96,24 @@ def check_topics(spec: PipelineSpec, control: Control) -> Layout:
 
 
 def _partition_problems(
-    inputs: Mapping[str, str], outputs: Mapping[str, str], known: Mapping[str, TopicInfo]
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    known: Mapping[str, TopicInfo],
+    create: str,
 ) -> list[Problem]:
-    counts = {known[t].partitions for t in inputs.values() if t in known}
+    """Inputs with fewer partitions than the largest has, and outputs with fewer than that."""
+    lanes = max((known[t].partitions for t in inputs.values() if t in known), default=0)
+    anew = f"delete it, and `{create} --partitions {lanes}` makes it anew; or name another topic"
     problems = []
-    if len(counts) > 1:
-        problems = [
-            Problem(
-                key,
-                inputs[key],
-                f"it has {known[topic].partitions} partitions, and the inputs of a pipeline must "
-                "have equally many (one lane is the same partition of each)",
-                "create it anew with the count of the others",
-            )
-            for key, topic in inputs.items()
-            if topic in known
-        ]
-    lanes = max(counts, default=0)
-    return problems + [
-        Problem(
-            key,
-            topic,
-            f"it has {known[topic].partitions} partitions, fewer than the inputs' {lanes}",
-            f"give it at least {lanes} partitions",
-        )
-        for key, topic in outputs.items()
-        if topic in known and known[topic].partitions < lanes
-    ]
+    for key, topic in {**inputs, **outputs}.items():
+        if topic not in known or known[topic].partitions >= lanes:
+            continue
+        count = known[topic].partitions
+        why = f"it has {count} partition{'s' * (count != 1)}, fewer than the inputs' {lanes}"
+        if key in inputs:
+            why += ": inputs must have equally many, since lane p is partition p of each"
+        problems.append(Problem(key, topic, why, anew))
+    return problems
 
 
 class SlotOwner:

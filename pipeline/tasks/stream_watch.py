@@ -34,6 +34,9 @@ class StreamWatch:
                 self._seen.clear()
                 self._partitions.clear()
 
+    def warn(self, text: str) -> None:
+        self._warnings.append(text)
+
     def take_warnings(self) -> list[str]:
         warnings, self._warnings = self._warnings, []
         return warnings

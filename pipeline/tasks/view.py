@@ -19,6 +19,7 @@ class LaneView:
     positions: Mapping[str, int]
     ends: Mapping[str, int | None]
     waiting: str | None = None  # what it waits for, in words
+    overdue: bool = False  # for longer than it would if that input were neither behind nor silent
 
 
 @dataclass(frozen=True, slots=True)

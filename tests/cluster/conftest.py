@@ -1,10 +1,14 @@
-"""A real Ray on this machine, once for the run, with logical GPUs."""
+"""A real Ray on this machine, once for the run, with logical GPUs; helpers: tests/support."""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 LOGICAL_GPUS = 2
 

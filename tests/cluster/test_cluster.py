@@ -258,7 +258,7 @@ def test_gpus_are_assigned_as_demanded_and_reported(job, calm, ray_address):
 
 def test_a_demand_that_the_cluster_lacks_is_named(job):
     spec = job.spec("gpus", gpus="1")
-    with pytest.raises(InvalidInput, match=r"stages\.sound\.num_gpus = 1: .*cluster has 0"):
+    with pytest.raises(InvalidInput, match=r"stages\.sound\.num_gpus = 1: .* 0 are there"):
         check_resources(spec, Resources(cpus=2, gpus=0))
 
 

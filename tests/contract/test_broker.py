@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
+from ports import free_port
 
 from pipeline.broker import process, server, settings
 from pipeline.broker.data_dir import DataDir
@@ -36,12 +37,6 @@ def data_dir(used_dir):
     """The data directory; whatever runs on it is stopped at the end."""
     yield used_dir
     server.stop(used_dir)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def publish(bootstrap: str, value: bytes) -> None:

@@ -136,4 +136,5 @@ def test_topics_without_an_entry_are_empty_and_missing_ones_are_said(motet, pref
     other = make_file(f"{prefix}-other", create=False)
     code, out, err = motet("dlq", "list", other)
     assert (code, out) == (2, "")
-    assert f"topic = {prefix}-other.dead: it is not there; `motet topics create FILE`" in err
+    assert f"outputs.dead_letter = {prefix}-other.dead: it is not there; `motet topics" in err
+    assert f"`motet topics create {other}` makes it" in err

@@ -178,7 +178,7 @@ def test_a_topic_that_is_missing_is_not_made_by_publishing_to_it(capsys, kafka, 
     )
     code, out, err = motet(capsys, "tail", "--topic", topic, "--bootstrap", kafka)
     assert (code, out) == (2, "")
-    assert err.startswith(f"motet: error: topic = {topic}: it is not there; `motet topics create")
+    assert err.startswith(f"motet: error: --topic = {topic}: it is not there; ")
     with closing(KafkaConnector(kafka).control()) as control:
         assert control.topics([topic]) == {topic: None}
 

@@ -31,5 +31,6 @@ def test_topics_that_are_missing_keep_a_run_from_starting(motet, prefix, make_fi
     assert code == 1
     assert (found["lanes"], found["possible"]) == (None, False)
     assert len(found["missing"]) == 5
-    assert all("there is no such topic; make it with" in line for line in found["missing"])
+    remedy = f"it is not there; `motet topics create {file}` makes it"
+    assert all(remedy in line for line in found["missing"])
     assert err.splitlines() == [f"motet: error: {line}" for line in found["missing"]]

@@ -259,6 +259,7 @@ def test_a_run_that_is_at_work_is_not_moved_under(user, motet, start, prefix, ma
         sender.end()
     assert (code, out) == (2, "")
     assert err == (
+        f"motet: {prefix}: looking for 1 s whether it runs\n"
         f"motet: error: name = {prefix}: it runs: its offsets moved while they were looked at; "
         "stop its `motet run` (Ctrl-C or SIGTERM) and reset it then\n"
     )

@@ -7,23 +7,17 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from documents import README, block_with
 
 from pipeline.cli import main
 
 pytestmark = pytest.mark.kafka
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def block(containing: str) -> str:
-    [found] = [body for _, body in FENCE.findall(README) if containing in body]
-    return str(found)
-
-
+block = partial(block_with, README)
 PYTHON = [sys.executable, "-u", "-c"]
 
 
@@ -46,7 +40,7 @@ def test_the_readme_runs_as_it_stands(folder, capsys):
         outputs[command.split()[1]] = capsys.readouterr().out
 
     summary = json.loads(outputs["run"])
-    [shown] = re.findall(r'`(\{"records".*?), \.\.\.\}`', README)
+    [shown] = re.findall(r'`(\{"records".*?), \.\.\.\}`', README.read_text("utf-8"))
     expected = json.loads(shown + "}")
     assert {key: summary[key] for key in expected} == expected
     assert len(outputs["tail"].splitlines()) == expected["windows"]

@@ -105,19 +105,18 @@ def test_a_live_run_is_seen_over_http(live, user, tmp_path):
     assert any(name == "motet_build_info" for name, _ in found)
     assert not any(STREAM in labels for _, labels in found)
 
-    state = await_that(
-        "rates in the state",
-        lambda: (
-            (now := json.loads(ask(monitor, "/api/state").content))["rates"]["windows_per_second"]
-            and now
-        ),
-    )
+    def steady() -> dict | None:
+        """Once four records a second are seen as such."""
+        now = json.loads(ask(monitor, "/api/state").content)
+        return now if 3 < (now["inputs"][0]["records_per_second"] or 0) < 5 else None
+
+    state = await_that("rates in the state", steady)
     jsonschema.validate(state, json.loads(SCHEMA.read_text()))
     assert (state["name"], state["host"], state["ready"]) == (live.name, "local", True)
     assert state["model"] == result["model"]
     assert {lane["lane"] for lane in state["lanes"]} == set(range(4))
     assert state["streams"] == [STREAM]
-    assert 2 < state["inputs"][0]["records_per_second"] < 8
+    assert state["rates"]["windows_per_second"] > 0
     assert state["latency"]["p50_seconds"] < 10
 
     with browser(tmp_path / "chromium") as page:

@@ -81,7 +81,7 @@ def test_the_example_of_the_contract_runs_as_it_stands(user, motet, monkeypatch,
     (media / "notes.txt").write_text("the doors open\nwelcome\n")
     missing = motet("run", file, "--local", "--until-end")
     assert (missing.code, missing.out) == (2, "")
-    assert "inputs.mic.topic = lobby.audio: there is no such topic" in missing.err
+    assert "inputs.mic.topic = lobby.audio: it is not there" in missing.err
     assert "`motet topics create " in missing.err
     assert motet("topics", "create", file).code == 0
     assert motet("publish", "--to", file, "--stream", "cam-7", media).code == 0

@@ -59,7 +59,7 @@ def test_a_backfill_beside_the_live_run_gives_what_that_gave_in_the_span(
     errors = [line for line in answer.err.splitlines() if line.startswith("motet: error: ")]
     for line, topic in zip(errors, missing, strict=True):
         assert topic in line
-        assert line.endswith(f"make it with `motet topics create {file} --name fix`")
+        assert line.endswith(f"`motet topics create {file} --name fix` makes it")
     assert not {*missing} & {*user.admin.list_topics()}
     created = motet("topics", "create", file, "--name", "fix", "--json")
     assert created.code == 0, created.err

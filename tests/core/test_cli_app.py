@@ -26,14 +26,26 @@ def test_no_command_shows_the_help_as_an_error_of_usage(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nonsense"], "no such command 'nonsense'"),
+        (["nonsense"], "no such command 'nonsense'; `motet --help` shows what it takes"),
+        (["tale"], "no such command 'tale'; did you mean 'tail'? `motet --help` shows"),
         (["topics"], "missing command; `motet topics --help` shows what it takes"),
         (["validate"], "missing argument 'FILE'"),
         (["publish", "--flag"], "no such option: --flag"),
         (["tail", "--topic", "t", "--max", "0"], "invalid value for '--max'"),
         (["tail"], "FILE: neither a file nor a topic is named; give a pipeline FILE or --topic T"),
-        (["tail", "--topic", "t", "--bootstrap", "here"], "bootstrap = here: it is not HOST:PORT"),
+        (
+            ["tail", "--topic", "t", "--bootstrap", "here"],
+            "--bootstrap = here: it is not HOST:PORT",
+        ),
         (["run", "missing.yaml", "--local"], "file = missing.yaml: cannot be read"),
+        (["tail", "--topic", "a b"], "--topic = a b: is not a topic name that Kafka takes; use 1"),
+        (["publish", "--topic", "a/b", "--stream", "s", "n.txt"], "--topic = a/b: is not a topic"),
+        (
+            ["publish", "--topic", "t", "--stream", "", "n.txt"],
+            "--stream: a stream id has 1 to 256",
+        ),
+        (["run", "x.yaml", "--set", "=3"], "--set = =3: it is not KEY=VALUE; write it as --set"),
+        (["kafka", "start", "--data", __file__], f"--data = {__file__}: it is a file, no folder"),
         (["run", "x.yaml", "--set", "hop"], "--set = hop: it is not KEY=VALUE; write it as --set"),
     ],
 )
@@ -43,6 +55,20 @@ def test_a_mistake_of_usage_is_one_line_and_exit_code_2(capsys, arguments, said)
     assert out == ""
     assert err.startswith(f"motet: error: {said}")
     assert err.count("\n") == 1
+
+
+def test_what_is_wrong_with_the_text_of_a_file_names_the_file(capsys, tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("a: [1\n")
+    assert main(["run", str(path), "--local"]) == 2
+    assert capsys.readouterr().err.startswith(f"motet: error: file = {path}: is not YAML that can")
+
+
+def test_a_kafka_that_is_not_there_is_started_by_the_command_that_is_named(capsys, tmp_path):
+    assert main(["kafka", "status", "--data", str(tmp_path / "k")]) == 3
+    assert capsys.readouterr().err.endswith(
+        f"; `motet kafka start --data {tmp_path / 'k'}` starts it\n"
+    )
 
 
 def raising(error: BaseException):
@@ -68,6 +94,11 @@ def test_every_problem_of_an_input_is_a_line_of_its_own(capsys):
         (KeyError("x"), 1, "unexpected KeyError: 'x'; MOTET_DEBUG=1 shows the traceback"),
         (ValueError("two\nlines"), 1, "unexpected ValueError: two; MOTET_DEBUG=1 shows the"),
         (KeyboardInterrupt(), 1, "interrupted before it was done"),
+        (
+            SystemExit(3),
+            1,
+            "unexpected SystemExit: 3 (a class of yours, or a library of it, called",
+        ),
     ],
 )
 def test_the_exit_code_is_that_of_the_error(capsys, monkeypatch, error, code, said):

@@ -26,7 +26,7 @@ def few(monkeypatch):
     def use(*checks):
         monkeypatch.setattr(doctor_packages, "checks", lambda: iter(checks))
         monkeypatch.setattr(doctor_machine, "checks", lambda: iter(()))
-        monkeypatch.setattr(doctor_broker, "checks", lambda file, bootstrap: iter(()))
+        monkeypatch.setattr(doctor_broker, "checks", lambda file, bootstrap, client: iter(()))
 
     return use
 
@@ -149,13 +149,13 @@ def test_a_file_with_problems_is_a_line_for_each(tmp_path):
     broken.write_text(
         LOBBY.read_text().replace("hop: 1s", "hop: 2s").replace("slots: 4", "slot: 4")
     )
-    found = list(doctor_broker.checks(broken, None))
+    found = list(doctor_broker.checks(broken, None, {}))
     assert {check.check for check in found} >= {"windows.hop", "slot"}
     assert {check.state for check in found} == {"error"}
 
 
 def test_a_sound_file_has_its_encoders_built_and_its_broker_asked(tmp_path):
-    found = list(doctor_broker.checks(LOBBY, f"127.0.0.1:{free_port()}"))
+    found = list(doctor_broker.checks(LOBBY, f"127.0.0.1:{free_port()}", {}))
     states = {check.check: check.state for check in found}
     assert (states["file"], states["encoders"], states["broker"]) == ("ok", "ok", "error")
 

@@ -61,7 +61,7 @@ def test_what_a_file_demands_and_the_machine_lacks_is_said_with_exit_code_1(
     code, found, err = planned(capsys, path, "--gpus", 1)
     assert code == 1
     said = (
-        "stages.colour.num_gpus = 2: the stages demand 2 GPUs and the cluster has 1; lower the "
+        "stages.colour.num_gpus = 2: the stages demand 2 GPUs and 1 are there; lower the "
         "demand (`auto` takes what is there), or join GPU nodes"
     )
     assert found["missing"] == [said]

@@ -248,7 +248,7 @@ def test_ctrl_c_ends_it_with_its_figures():
         (["--broker", "rabbit"], "--broker = rabbit: there is one other broker than Kafka; write "),
         (["--broker", "memory", "--kafka", "h:1"], "--broker = memory: it goes without Kafka, and"),
         (["--seconds", "0"], "invalid value for '--seconds'"),
-        (["--kafka", "here"], "bootstrap = here: it is not HOST:PORT"),
+        (["--kafka", "here"], "--kafka = here: it is not HOST:PORT"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_done(capsys, arguments, said):

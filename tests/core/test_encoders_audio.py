@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
+
 import librosa
 import numpy as np
 import pytest
@@ -52,10 +55,64 @@ def test_mfcc_with_options():
     np.testing.assert_allclose(vector, expected.mean(axis=1), atol=2e-3)
 
 
+@pytest.mark.parametrize("deltas", [0, 1, 2])
+def test_mfcc_with_derivatives_and_deviations(deltas: int):
+    y = speechlike()
+    encoder = Mfcc(CPU, n_mfcc=13, deltas=deltas, deviation=True)
+    [vector] = encoder.encode([window(y)])
+    rows = librosa.feature.mfcc(y=y, sr=16_000, n_mfcc=13)
+    changes = [librosa.feature.delta(rows, order=order) for order in range(1, deltas + 1)]
+    stacked = np.concatenate([rows, *changes])
+    expected = np.concatenate([stacked.mean(axis=1), stacked.std(axis=1)])
+    assert encoder.length == len(encoder.names) == len(expected)
+    np.testing.assert_allclose(vector, expected, atol=1e-3)
+    assert encoder.names[0] == "mfcc_0"
+    assert encoder.names[-1] == ["mfcc", "mfcc_delta", "mfcc_delta2"][deltas] + "_12_deviation"
+
+
+def test_deviations_are_of_the_window_alone():
+    """They are the mean and deviation of each clip's frames, not of a batch."""
+    quiet, loud = speechlike() * np.float32(1e-3), speechlike(seed=1)
+    encoder = Mfcc(CPU, deltas=1, deviation=True)
+    [alone] = encoder.encode([window(quiet)])
+    together = encoder.encode([window(loud), window(quiet)])[1]
+    assert alone.tobytes() == together.tobytes()
+
+
+OF_SAMPLES = sorted(
+    name
+    for name, function in inspect.getmembers(librosa.feature, inspect.isfunction)
+    if "y" in inspect.signature(function).parameters
+)
+NEEDED = {"chroma_vqt": {"intervals": "equal"}}  # what librosa has no default for
+
+
+@pytest.mark.parametrize("name", OF_SAMPLES)
+def test_every_function_of_librosa_feature_that_reads_samples(name: str):
+    options = NEEDED.get(name, {})
+    encoder = LibrosaFeature(CPU, name=name, **options)
+    function = getattr(librosa.feature, name)
+    for y in (speechlike(), speechlike(4_001), speechlike(1), np.zeros(16_000, np.float32)):
+        [vector] = encoder.encode([window(y)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of short clips and of silence
+            rate = {"sr": 16_000} if "sr" in inspect.signature(function).parameters else {}
+            rows = np.asarray(function(y=y, **rate, **options))
+        rows = np.abs(rows) if np.iscomplexobj(rows) else rows
+        rows = rows.reshape(-1, rows.shape[-1])
+        assert vector.shape == (encoder.length,) == (2 * len(rows),)
+        np.testing.assert_array_equal(vector[: len(rows)], rows.mean(axis=1).astype(np.float32))
+        np.testing.assert_array_equal(vector[len(rows) :], rows.std(axis=1).astype(np.float32))
+        assert np.isfinite(vector).all()
+    [empty] = encoder.encode([window(np.zeros(0, np.float32))])
+    assert not empty.any()
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [("spectral_centroid", {}), ("zero_crossing_rate", {"frame_length": 1024}), ("rms", {}),
-     ("spectral_contrast", {"n_bands": 4}), ("tempogram", {"win_length": 48})],
+     ("spectral_contrast", {"n_bands": 4}), ("tempogram", {"win_length": 48}),
+     ("mfcc", {"n_fft": 512, "n_mfcc": 13})],
 )  # fmt: skip
 def test_librosa_feature_is_mean_and_deviation(name: str, options: dict):
     y = speechlike()
@@ -113,7 +170,15 @@ def test_another_rate_than_built_for_is_refused():
         (LibrosaFeature, {"name": "delta"}, "options.name = delta: is no function"),
         (LibrosaFeature, {"name": "rms", "frames": 3}, "options.frames = 3: librosa.feature.rms"),
         (LibrosaFeature, {"name": "rms", "frame_length": "a"}, "options.name = rms: librosa"),
-        (LibrosaFeature, {"name": "fourier_tempogram"}, "options.name = fourier_tempogram"),
+        (
+            LibrosaFeature,
+            {"name": "chroma_vqt"},
+            "options.intervals = null: librosa.feature.chroma",
+        ),
+        (LibrosaFeature, {"name": "mfcc", "n_ftf": 512}, "options.name = mfcc: librosa"),
+        (LibrosaFeature, {"name": "rms", "S": 1}, "options.S = 1: comes from the window"),
+        (Mfcc, {"deltas": 3}, "options.deltas = 3: is out of range"),
+        (Mfcc, {"deviation": "yes"}, "options.deviation = yes: is neither true nor false"),
     ],
 )
 def test_a_wrong_option_is_named(cls, options: dict, line: str):

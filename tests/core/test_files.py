@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from coded import encoded, tones
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.connectors.file_media import _cut, duration_us, pieces
 from pipeline.connectors.files import SourceFile, Target, Timeline, expand, merge, timelines
-from pipeline.connectors.publish import default_start_us, headers, rfc3339
+from pipeline.connectors.publish import default_start_us, headers
 from pipeline.errors import InvalidInput
+from pipeline.media.facts import read_facts
+from pipeline.spec.media_type import parse_media_type
+from pipeline.spec.units import format_rfc3339
 
 S = 1_000_000
 L16 = "audio/L16;rate=16000;channels=1"
@@ -120,6 +124,64 @@ def test_an_input_of_a_container_gets_a_whole_file_in_each_record(tmp_path, name
     lengths = [len(soundfile.read(io.BytesIO(piece.payload))[0]) for piece in found]
     assert lengths == [16000, 8000]
     assert soundfile.info(io.BytesIO(found[0].payload)).format == name.upper()
+
+
+@pytest.mark.parametrize(("channels", "written"), [(1, 1), (2, 2), (3, 1)])
+def test_an_input_of_mpeg_gets_files_that_state_their_samples(tmp_path, channels, written):
+    samples = tone(48000, 1.55, channels)
+    file = sound_file(tmp_path / "a.wav", samples, 48000)
+    found = list(pieces(file, "audio/mpeg;rate=32000", 250_000))
+    media = parse_media_type("audio/mpeg")
+    facts = [read_facts(media, piece.payload, 1) for piece in found]
+    assert {(f.rate, f.channels) for f in facts} == {(32000, written)}
+    assert [f.samples for f in facts] == [8000] * 6 + [1600]
+    assert [piece.at_us for piece in found] == [250_000 * n for n in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "said"),
+    [
+        ("audio/mpeg", "no rate of 5000 Hz; write audio/mpeg;rate=48000"),
+        ("audio/aac", "ADTS does not say where in its frames the sound begins; give the input one"),
+    ],
+)
+def test_a_type_that_cannot_be_written_says_why(tmp_path, content_type, said):
+    file = sound_file(tmp_path / "a.wav", tone(5000, 0.2), 5000)
+    with pytest.raises(InvalidInput) as error:
+        list(pieces(file, content_type, S))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "suffix", "late"),
+    [
+        ("libmp3lame", "mp3", "mp3", 0),
+        ("libopus", "ogg", "opus", 0),
+        ("aac", "ipod", "m4a", 0),
+        ("aac", "adts", "aac", 1024),  # what the encoder put in front: nothing in the file says
+    ],
+)
+def test_compressed_files_keep_their_samples_in_place(tmp_path, codec, container, suffix, late):
+    sound = tones(48000, 1, 48000)
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(encoded(sound, 48000, codec, container, 128_000))
+    [file], _ = expand([str(path)])
+    got = np.frombuffer(whole(file, None, 100_000), ">i2") / 32768
+    middle = np.arange(8000, 40000)
+    errors = {n: np.square(got[middle + late + n] - sound[0, middle]).sum() for n in range(-2, 3)}
+    assert min(errors, key=lambda n: errors[n]) == 0
+    assert 48000 <= len(got) < 48000 + 2 * 1024 + late
+
+
+@pytest.mark.parametrize("wanted", ["image/webp", "image/jpeg", "image/png"])
+def test_webp_comes_and_goes(tmp_path, wanted):
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (8, 6), (200, 10, 10)).save(path, lossless=True)
+    [file], _ = expand([str(path)])
+    [piece] = pieces(file, wanted, S)
+    facts = read_facts(parse_media_type(wanted), piece.payload, 100)
+    assert (facts.width, facts.height, piece.content_type) == (8, 6, wanted)
+    assert (piece.payload == path.read_bytes()) == (wanted == "image/webp")
 
 
 @given(
@@ -310,8 +372,9 @@ def test_headers_are_cloud_events_with_the_time_of_the_first_sample(tmp_path):
 
 
 def test_times_are_written_with_microseconds_always():
-    assert rfc3339(0) == "1970-01-01T00:00:00.000000Z"
-    assert rfc3339(1 << 62) == "9999-12-31T23:59:59.999999Z"  # Kafka has such timestamps
+    assert format_rfc3339(0, "microseconds") == "1970-01-01T00:00:00.000000Z"
+    # Kafka has such timestamps
+    assert format_rfc3339(1 << 62, "microseconds") == "9999-12-31T23:59:59.999999Z"
 
 
 def test_the_start_is_now_or_as_early_as_keeps_the_end_near():

@@ -10,12 +10,15 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from films import FPS, RATE, film, grey, mux_second, tone
+from films import FPS, RATE, SOUND_CODECS, film, grey, mux_second, tone
+from moving_pictures import picture
 from PIL import Image
 
 from pipeline.connectors.file_media import duration_us, pieces
 from pipeline.connectors.files import PICTURES, SourceFile, Target, expand, merge, parts, timelines
 from pipeline.errors import InvalidInput
+from pipeline.media.film import read_film, shown_frames
+from pipeline.media.film_decode import decode_film
 
 S = 1_000_000
 L16 = "audio/L16;rate=16000;channels=1"
@@ -171,3 +174,96 @@ def test_memory_does_not_grow_with_the_length_of_a_film(tmp_path):
 
     most_bytes(1.0)  # what is imported meanwhile does not count
     assert most_bytes(8.0) < most_bytes(2.0) + 1_000_000
+
+
+# -- moving pictures as they are --------------------------------------------------------------
+
+
+def frame_times(found, form: str) -> list[int]:
+    times = []
+    for piece in found:
+        header = read_film(form, piece.payload)
+        numbers = shown_frames(header.samples)
+        times += [piece.at_us + header.samples[number].at_us for number in numbers]
+        assert header.samples[numbers[-1]].end_us == piece.end_us - piece.at_us
+    return times
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize(("form", "content_type"), [("mp4", "video/mp4"), ("h264", "video/H264")])
+def test_a_film_goes_out_in_records_that_begin_with_a_key_frame_and_is_not_encoded_again(
+    tmp_path, suffix, form, content_type
+):
+    file = moving(tmp_path / f"a.{suffix}", 75, {"g": "10"}, sound=tone(3))
+    found = list(pieces(part(file, "image"), content_type, S))
+    # key frames each 0.4 s, so the first at or after a second is at 1.2
+    assert [piece.at_us for piece in found] == [0, 1_200_000, 2_400_000]
+    assert [piece.end_us for piece in found] == [1_200_000, 2_400_000, 3 * S]
+    assert [piece.due_us for piece in found] == [piece.end_us for piece in found]
+    with av.open(str(file.path)) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    shown = []
+    for piece in found:
+        header = read_film(form, piece.payload)
+        count = len(header.samples)
+        pictures = decode_film(header, piece.payload, range(count), count - 1).pictures
+        shown += [pictures[number] for number in shown_frames(header.samples)]
+    assert all((a == b).all() for a, b in zip(shown, decoded, strict=True))
+    off_us = 1_000 if suffix == "mkv" else 0  # its timestamps are milliseconds
+    expected = [number * S // FPS for number in range(75)]
+    assert all(
+        abs(a - b) <= off_us for a, b in zip(frame_times(found, form), expected, strict=True)
+    )
+
+
+def test_its_sound_and_its_moving_pictures_share_one_timebase(tmp_path):
+    file = moving(tmp_path / "a.mp4", 50, {"g": "25"}, sound=tone(2), begin_us=680_000)
+    sound = list(pieces(part(file, "audio"), L16, S))
+    found = list(pieces(part(file, "image"), "video/mp4", S))
+    assert [piece.at_us for piece in found] == [680_000, 1_680_000]
+    assert sound[0].at_us == 0
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_an_open_gop_is_not_cut(tmp_path, codec):
+    options = {
+        "libx264": {"g": "10", "x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"},
+        "libx265": {"x265-params": "log-level=none:open-gop=1:keyint=10:bframes=3:b-adapt=0"},
+    }
+    file = moving(tmp_path / "a.mp4", 50, options[codec], codec=codec)
+    with av.open(str(file.path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    keys = [n for n, packet in enumerate(packets) if packet.is_keyframe]
+    cuts = [n for n in keys if n == 0 or packets[n + 1].pts > packets[n].pts]
+    assert len(cuts) < len(keys)
+    found = list(pieces(part(file, "image"), "video/mp4", 1))
+    assert len(found) == len(cuts)
+    assert frame_times(found, "mp4") == [number * S // FPS for number in range(50)]
+
+
+def test_pictures_of_another_codec_are_refused_with_a_way_out(tmp_path):
+    file = part(film(tmp_path / "a.webm", 1), "image")
+    with pytest.raises(
+        InvalidInput, match=r"pictures are (lib)?vp.*give the input type image/jpeg"
+    ):
+        list(pieces(file, "video/H264", S))
+
+
+def moving(path, count, options, *, codec="libx264", sound=None, begin_us=0):
+    """Pictures of a cartoon at FPS from ``begin_us`` on, with sound from 0 on."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=FPS, options=options)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = None
+        if sound is not None:
+            audio = out.add_stream(SOUND_CODECS[path.suffix[1:]], rate=RATE, layout="mono")
+            for second in range(len(sound) // RATE):
+                mux_second(out, audio, sound, second)
+            out.mux(audio.encode(None))
+        for number in range(count):
+            frame = av.VideoFrame.from_image(picture(number, (64, 48)))
+            frame.pts, frame.time_base = number * 40 + begin_us // 1000, Fraction(1, 1000)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    [found], _ = expand([str(path)])
+    return found

@@ -180,6 +180,42 @@ def test_png_as_pillow_converts_it(mode):
     assert (decoded("image/png", payload) == expected).all()
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_webp_as_pillow_converts_it(mode, lossless):
+    image = picture(401, 303)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))  # left out, not blended
+    payload = image_file(image.convert(mode), "WEBP", lossless=lossless, exact=True)
+    expected = np.array(Image.open(io.BytesIO(payload)).convert("RGB"))
+    found = decoded("image/webp", payload)
+    assert (found == expected).all()
+    if lossless:
+        assert (found == np.array(image.convert(mode).convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_of_an_animation_the_first_picture(lossless):
+    frames = [picture(), picture().rotate(180), picture().rotate(90)]
+    options = {"lossless": lossless, "save_all": True, "append_images": frames[1:]}
+    payload = image_file(frames[0], "WEBP", duration=40, **options)
+    with Image.open(io.BytesIO(payload)) as image:
+        assert image.n_frames == 3
+        first = np.array(image.convert("RGB"))
+    found = decoded("image/webp", payload)
+    assert (found == first).all()
+    assert np.abs(found.astype(int) - np.array(frames[0])).mean() < 6
+
+
+def test_a_webp_whose_picture_is_not_the_size_of_its_canvas():
+    payload = bytearray(image_file(picture(), "WEBP", exif=Image.Exif(), icc_profile=b"x" * 8))
+    assert payload[12:16] == b"VP8X"
+    payload[24] -= 1
+    assert read_facts(parse_media_type("image/webp"), bytes(payload), 1 << 25).width == 39
+    with pytest.raises(UndecodableRecord, match="webp"):
+        decoded("image/webp", bytes(payload))
+
+
 def test_png_with_16_bit_grey_keeps_the_upper_8():
     grey = np.arange(0, 65_536, 64, dtype=np.uint16).reshape(32, 32)
     found = decoded("image/png", image_file(Image.fromarray(grey), "PNG"))
@@ -187,7 +223,7 @@ def test_png_with_16_bit_grey_keeps_the_upper_8():
     assert found.shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(9))
 def test_exif_turns_the_picture_upright(form, orientation):
     exif = Image.Exif()
@@ -204,7 +240,9 @@ def test_broken_exif_spoils_no_picture():
         assert decoded("image/jpeg", payload).shape == (24, 40, 3)
 
 
-@pytest.mark.parametrize(("form", "keep"), [("JPEG", 0.7), ("PNG", 0.7), ("PNG", 0.2)])
+@pytest.mark.parametrize(
+    ("form", "keep"), [("JPEG", 0.7), ("PNG", 0.7), ("PNG", 0.2), ("WEBP", 0.7), ("WEBP", 0.1)]
+)
 def test_a_picture_that_was_cut_off_is_undecodable(form, keep):
     payload = image_file(picture(400, 300), form)
     with pytest.raises(UndecodableRecord, match=form.lower()):

@@ -208,7 +208,7 @@ class TestUndecodable:
             b"image/png",
             b"text/plain",
             b"application/octet-stream",
-            b"audio/mpeg",
+            b"audio/mp4",
             b"audio/L16",
             b"audio/L16;rate=0",
             b"audio/L16;rate=1000001",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from coded import encoded, tones
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -81,6 +82,13 @@ def sound(kind: str, subtype: str | None = None, rate: int = 16_000) -> bytes:
     return sink.getvalue()
 
 
+WAVES = tones(16_000, 1, 16_000)
+MP3 = encoded(WAVES, 16_000, "libmp3lame", "mp3", 32_000, muxing={"write_xing": "0"})
+MP2 = encoded(WAVES, 16_000, "mp2", "mp2", 64_000)
+AAC = encoded(WAVES, 16_000, "aac", "adts", 32_000)
+ID3 = b"ID3\x04\0\0\0\0\0\x3f" + bytes(63)
+
+
 @pytest.mark.parametrize(
     ("payload", "content_type"),
     [
@@ -94,6 +102,12 @@ def sound(kind: str, subtype: str | None = None, rate: int = 16_000) -> bytes:
         (sound("OGG", "VORBIS"), "audio/ogg"),
         (sound("OGG", "OPUS"), "audio/ogg"),
         (sound("MP3"), "audio/mpeg"),
+        (MP3, "audio/mpeg"),
+        (MP2, "audio/mpeg"),
+        (AAC, "audio/aac"),
+        (ID3 + AAC, "audio/aac"),
+        (ID3 + MP3, "audio/mpeg"),
+        (b"ID3", "audio/mpeg"),
         (b"\x00\x00\x00\x20ftypisom" + bytes(40), "video/mp4"),
         (b"\x00\x00\x00\x01\x67\x42\x00\x1e", "video/H264"),
         (b"\xff\xf1\x50\x80\x01\x1f\xfc\x00", "audio/aac"),
@@ -422,3 +436,20 @@ def test_what_is_guessed_is_what_the_reader_then_reads(kind, inside, seed):
     )
     reader = Reader({"in": rules})
     assert all(isinstance(reader.read("in", record), MediaRecord) for record in sent)
+
+
+@pytest.mark.parametrize(
+    ("payload", "type_", "text", "frames"),
+    [
+        (sound("MP3"), "audio/mpeg;rate=16000", "(layer III, files), 16000 Hz, 1 channel", False),
+        (MP3, "audio/mpeg;rate=16000", "(layer III, frames), 16000 Hz, 1 channel", True),
+        (MP2, "audio/mpeg;rate=16000", "(layer II), 16000 Hz, 1 channel", False),
+        (AAC, "audio/aac;rate=16000", "audio/aac, 16000 Hz, 1 channel", True),
+        (picture("WEBP"), "image/webp", "image/webp, 40 x 30", False),
+    ],
+)
+def test_compressed_sound_and_pictures_say_what_they_are(payload, type_, text, frames):
+    guess = probe(records([payload] * 3))
+    assert guess.type == type_
+    assert text in said(guess, "type")
+    assert ("frames of a running stream" in said(guess, "type")) == frames

@@ -37,6 +37,14 @@ def test_at_the_limit_it_stops_and_just_below_it_does_not():
         below.count(0, records=1, letters=1)
 
 
+def test_the_user_is_told_the_newest_reason():
+    rate = DeadLetterRate("mic", 0.05)
+    for _ in range(LETTERS_MIN - 1):
+        rate.count(0, 1, 1, "too long")
+    with pytest.raises(TooManyDeadLetters, match=r"= 5% \(the newest: no stream id\); mend the"):
+        rate.count(0, 1, 1, "no stream id")
+
+
 def test_what_is_older_than_a_minute_counts_no_more():
     rate = DeadLetterRate("mic", 0.5)
     for _ in range(LETTERS_MIN - 1):

@@ -30,7 +30,8 @@ LIGHT = {
 # Each line runs in the same process; the first that imports too much is named.
 RUN_ALL = """
 import json, sys
-from actors.__main__ import cli_main
+from actors import __main__, cluster_resources, run_on_cluster
+from pipeline.cli import main as cli_main
 light, lines = map(json.loads, sys.argv[1:])
 for line in lines:
     code = cli_main(line)

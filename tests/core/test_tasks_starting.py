@@ -63,11 +63,28 @@ def test_all_that_is_wrong_with_the_topics_is_told_at_once():
         "outputs.late",
         "outputs.dead_letter",
     }
-    assert "there is no such topic" in found["inputs.chat.topic"][0].why
+    assert found["inputs.chat.topic"][0].why == "it is not there"
     assert "motet topics create FILE" in found["stages.words.out"][0].remedy
-    assert "4 partitions" in found["inputs.mic.topic"][0].why
-    assert "compacted" in found["inputs.cam.topic"][1].why
+    assert "4 partitions, fewer than the inputs' 6" in found["inputs.mic.topic"][0].why
+    assert [problem.why for problem in found["inputs.cam.topic"]] == [
+        "it is compacted, so records vanish"
+    ]
     assert "5 partitions, fewer than the inputs' 6" in found["outputs.late"][0].why
+
+
+def test_the_remedy_is_a_command_that_names_the_file_and_the_count_that_fits():
+    spec = load(LOBBY, OUT)
+    broker = broker_for(spec, lanes=4)
+    broker.delete_topic("in.chat")
+    recreate(broker, "in.mic", 1)
+    with pytest.raises(InvalidInput) as caught:
+        check_topics(spec, connector_for(broker).control(), "motet topics create hall.yaml")
+    assert str(caught.value).splitlines() == [
+        "inputs.chat.topic = in.chat: it is not there; `motet topics create hall.yaml` makes it",
+        "inputs.mic.topic = in.mic: it has 1 partition, fewer than the inputs' 4: inputs must have "
+        "equally many, since lane p is partition p of each; delete it, and `motet topics create "
+        "hall.yaml --partitions 4` makes it anew; or name another topic",
+    ]
 
 
 def test_a_compacted_input_is_refused_and_a_compacted_output_is_not():

@@ -53,7 +53,7 @@ def test_the_last_stage_has_no_tools_and_another_user_than_root():
 def test_the_image_is_of_this_version_and_builds_from_the_lock():
     assert SERVICES["motet"]["image"] == f"motet:{__version__}"
     assert f"ARG VERSION={__version__}" in DOCKERFILE
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements-models.lock").read_text()
     [setuptools] = re.findall(r"^setuptools==(\d+)", lock, re.MULTILINE)
     assert int(setuptools) >= 77  # the build goes without isolation
     label = re.findall(r"org\.opencontainers\.image\.(\w+)", DOCKERFILE)

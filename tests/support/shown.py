@@ -14,6 +14,35 @@ from pipeline.tasks.figures import Figures
 from pipeline.tasks.view import LaneView, ReplicaView, Snapshot
 
 STARTED_US = 1_790_000_000_000_000
+# The contract's list (section 6).
+PROMISED_METRICS = {
+    f"motet_{name}"
+    for name in [
+        "records_total",
+        "record_bytes_total",
+        "record_fates_total",
+        "windows_total",
+        "windows_incomplete_total",
+        "windows_forced_total",
+        "consumer_lag_records",
+        "event_time_lag_seconds",
+        "clock_seconds",
+        "stage_batch_size",
+        "stage_queue_seconds",
+        "stage_compute_seconds",
+        "stage_busy_ratio",
+        "end_to_end_seconds",
+        "commit_seconds",
+        "commits_total",
+        "replay_records",
+        "in_flight_bytes",
+        "open_bytes",
+        "paused_partitions",
+        "actor_restarts_total",
+        "copartition_violations_total",
+        "build_info",
+    ]
+}
 
 
 def figures() -> Figures:
@@ -42,8 +71,8 @@ def figures() -> Figures:
 
 def snapshot(**changes: Any) -> Snapshot:
     lanes = (
-        LaneView(0, 0, 2, {"mic": 10, "chat": 4}, {"mic": 13, "chat": None}),
-        LaneView(1, 1, 0, {"mic": 5, "chat": 1}, {"mic": 5, "chat": None}, "chat: behind"),
+        LaneView(0, 0, 2, {"mic": 10, "chat": 4}, {"mic": 13, "chat": None}, "mic: not for long"),
+        LaneView(1, 1, 0, {"mic": 5, "chat": 1}, {"mic": 5, "chat": None}, "chat: behind", True),
     )
     replicas = (ReplicaView("sound-0", "sound", "cuda:0", ("GPU-1",)),)
     made = Snapshot("local", STARTED_US + 5, STARTED_US, figures(), None, lanes, replicas)

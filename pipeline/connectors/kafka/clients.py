@@ -234,7 +234,9 @@ class Clients:
         if isinstance(error, kafka_errors.RetriableError):
             return Unreachable(
                 f"Kafka at {self.bootstrap} did not answer within {self.reach_timeout_s:g} s; "
-                "start it (motet kafka start), or correct kafka.bootstrap and kafka.client"
+                "start it (motet kafka start), or correct kafka.bootstrap (is it a Kafka's port?) "
+                "and kafka.client (TLS and SASL need security_protocol; a wrong password looks the "
+                "same)"
             )
         if isinstance(error, kafka_errors.KafkaConfigurationError | ValueError | AssertionError):
             return InvalidInput(Problem("kafka.client", "", str(error), "correct the setting"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -49,6 +50,11 @@ def weights_path(weights: Weights) -> Path:
         remedy = f"install the pinned version: {INSTALL}"
         raise InvalidInput(Problem("encoder", name, why, remedy))
     return path
+
+
+def weights_folder(files: Sequence[Weights]) -> Path:
+    """The folder that holds files of one distribution, each of them checked."""
+    return [weights_path(each) for each in files][-1].parent
 
 
 def model_library(name: str) -> Any:

@@ -115,6 +115,7 @@ def _by_header(content_type: str, found: Sequence[Payload], sound: Sequence[Payl
         (width, height), share = most((f.width, f.height) for f in facts)
         text = f"{content_type}, {width} x {height}" + ("" if share == 1 else " and others")
     findings = [Finding("type", text, "sure")]
+    findings += [Finding("type", each, "sure") for each in sorted({s.note for s in sound} - {""})]
     if broken:
         text = f"{len(broken)} of {len(found)} records cannot be read ({shown(broken[0].wrong)})"
         findings.append(Finding("type", text, "sure"))
@@ -183,5 +184,7 @@ def _longest_us(media: MediaType, payloads: Sequence[bytes], found: Sequence[Pay
     if media.format in SAMPLE_BYTES:
         frame_bytes = SAMPLE_BYTES[media.format] * media.channels
         return max(len(payload) for payload in payloads) // frame_bytes * 1_000_000 // media.rate
-    facts = [each.facts for each in found if each.facts is not None and each.facts.rate]
-    return max((f.samples * 1_000_000 // f.rate for f in facts), default=1)
+    facts = [each.facts for each in found if each.facts is not None]
+    if media.kind == "video":
+        return max((f.duration_us or 1 for f in facts), default=1)
+    return max((f.samples * 1_000_000 // f.rate for f in facts if f.rate), default=1)

