@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.errors import UndecodableRecord
 from pipeline.media.clips import assemble_audio
 from pipeline.media.decode import decode_audio, decode_image, decode_text
+from pipeline.media.film import read_film, shown_frames
+from pipeline.media.film_decode import decode_film
 from pipeline.record import MediaRecord
 
 AS_IT_IS_BYTES_MAX = 512 << 10  # a larger picture is made smaller
@@ -48,6 +51,8 @@ def picture_of(records: Sequence[MediaRecord], start_us: int, end_us: int) -> Pi
     kind = records[0].facts.kind
     if kind == "image":
         return _image(records[0])
+    if kind == "video":
+        return _frame(records[0], start_us)
     if kind == "audio":
         return spectrogram(*_samples(records, start_us, end_us))
     ordered = sorted(records, key=lambda record: record.ts_us)
@@ -62,7 +67,24 @@ def _image(record: MediaRecord) -> Picture:
     magic, content_type = _MAGIC.get(record.facts.format, (b"", ""))
     if content_type and payload.startswith(magic) and len(payload) <= AS_IT_IS_BYTES_MAX:
         return Picture(payload, content_type)
-    image = Image.fromarray(decode_image(record.facts, payload))
+    return _jpeg(decode_image(record.facts, payload))
+
+
+def _frame(record: MediaRecord, start_us: int) -> Picture:
+    """The frame of a film that is shown when the window starts, or the film's first."""
+    form = record.facts.format
+    film = read_film(form, record.payload, record.end_us - record.ts_us)
+    shown = shown_frames(film.samples)
+    begun = [n for n in shown if record.ts_us + film.samples[n].at_us <= start_us]
+    number = begun[-1] if begun else shown[0]
+    found = decode_film(film, record.payload, [number], number, WIDTH_MAX)
+    if number not in found.pictures:
+        raise UndecodableRecord(f"{form}: the frame of the window's start cannot be decoded")
+    return _jpeg(found.pictures[number])
+
+
+def _jpeg(frame: NDArray[np.uint8]) -> Picture:
+    image = Image.fromarray(frame)
     image.thumbnail((WIDTH_MAX, WIDTH_MAX))
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=85)

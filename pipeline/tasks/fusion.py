@@ -221,7 +221,7 @@ class FusionTask:
         while True:
             result = self._writer.write(window.opened, window.outputs, window.failed, fused)
             sizes = {
-                stage: len(str(output))
+                stage: len(str(output)) + len(str(getattr(output, "data", "")))
                 for stage, output in window.outputs.items()
                 if isinstance(output, str | dict)
             }

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from moving_pictures import by_ffmpeg, encoded
 from PIL import Image
 from pipelines import (
     LOBBY,
@@ -22,8 +23,9 @@ from pipelines import (
 from shown import Shown, ask, monitor_of, snapshot
 
 from pipeline.monitor import media as media_module
-from pipeline.monitor.pictures import AS_IT_IS_BYTES_MAX, WIDTH_MAX, spectrogram
-from pipeline.slot.ports import TopicPartition
+from pipeline.monitor.pictures import AS_IT_IS_BYTES_MAX, WIDTH_MAX, picture_of, spectrogram
+from pipeline.record import Facts, MediaRecord
+from pipeline.slot.ports import LogRecord, TopicPartition
 from pipeline.tasks.view import LaneView
 
 BEGIN_US = 1_790_000_000_000_000
@@ -151,6 +153,21 @@ def test_what_was_found_is_kept_for_the_next_page(broker, media):
     assert media("chat", 0).text == "once"
     broker.truncate(TopicPartition("in.chat", 0), 1)
     assert media("chat", 0).text == "once"
+
+
+@pytest.mark.parametrize(("start_us", "number"), [(-1, 0), (0, 0), (400_000, 10), (10**9, 29)])
+def test_a_film_shows_the_frame_at_the_windows_start(start_us, number):
+    payload = encoded(30, size=(128, 72), fps=25)
+    log = LogRecord("t", 0, 0, 0, b"s", None, [])
+    facts = Facts("video", "mp4", width=128, height=72, frames=30, duration_us=1_200_000)
+    record = MediaRecord("camera", "s", 0, 1_200_000, facts, payload, log)
+    shown = picture_of([record], start_us, start_us + 1_000_000)
+    assert shown.content_type == "image/jpeg"
+    frame = np.asarray(Image.open(io.BytesIO(shown.content)).convert("RGB"), np.int16)
+    _, frames = by_ffmpeg(payload, "mp4")
+    apart = [float(np.abs(frame - each).mean()) for each in frames]
+    assert apart[number] == min(apart)
+    assert apart[number] < 6  # of 255: JPEG's own loss
 
 
 @pytest.mark.parametrize("rate", [1, 50, 8_000, 48_000])
