@@ -12,6 +12,10 @@ import pytest
 from pipeline.broker import process, server
 from pipeline.broker.data_dir import DataDir
 
+# Triton comes with torch's CUDA build, and some model libraries load it in passing. Nothing here
+# compiles kernels, and its bindings write pages of complaints behind the last line of a run.
+sys.modules["triton"] = None  # type: ignore[assignment]
+
 _STOP_AT_END_OF_INPUT = """
 import sys
 from pathlib import Path

@@ -43,7 +43,7 @@ from pipeline.spec import loads
 
 # Python that runs, and where: what a block has in it -> the test.
 RUN_BY = {
-    "torch.export.save(": "core/test_models_image_own.py",
+    "torch.export.save(": "support/exported_network.py",
     "soundfile.write": "contract/test_docs_reader.py",
     "Pipeline(": "contract/test_docs_reader.py",
     "KafkaConsumer(": "contract/test_docs_reader.py",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from documents import ROOT, block_with
 from model_media import NEEDS_MODELS, clip_of, offline_on_one_thread, photo
 
 from pipeline.encoders.loading import load_encoder
@@ -48,12 +51,6 @@ def script(net, path):
         torch.jit.save(torch.jit.trace(net, torch.zeros(1, 3, 64, 64)), path)
 
 
-def exported(net, path):
-    batch = torch.export.Dim("batch")
-    pictures = torch.zeros(2, 3, 64, 64)
-    torch.export.save(torch.export.export(net, (pictures,), dynamic_shapes=({0: batch},)), path)
-
-
 def ten_classes(tensors):
     """Lite0 with a last layer of ten classes, the first ten of ImageNet."""
     cut = {n: t[:10] if n.startswith("_fc") else t for n, t in tensors.items()}
@@ -62,11 +59,10 @@ def ten_classes(tensors):
     }
 
 
-@pytest.mark.parametrize(("ending", "save"), [(".ts", script), (".pt2", exported)])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_network_of_torch(ending, save, batch, net, tmp_path):
-    path = tmp_path / f"net{ending}"
-    save(net, str(path))
+def test_a_scripted_network(batch, net, tmp_path):
+    path = tmp_path / "net.ts"
+    script(net, str(path))
     frames = [photo("china.jpg"), photo("flower.jpg")]
     options = {"model": str(path), "batch": batch, **SEEN}
     encoder = load_encoder("image_embedding", options, CPU)
@@ -77,12 +73,14 @@ def test_a_network_of_torch(ending, save, batch, net, tmp_path):
     assert encoder.length == 10
 
 
-def test_the_network_of_the_documents_is_saved_and_used(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(block_with(ROOT / "docs" / "MODELS.md", "torch.export.save("), {})
-    options = {"model": str(tmp_path / "net.pt2"), "size": 64, "mean": 0.5, "std": 0.5}
-    [vector] = load_encoder("image_embedding", options, CPU).encode([clip_of(photo("china.jpg"))])
-    assert (vector.shape, vector.any()) == ((10,), True)
+def test_an_exported_network_and_that_of_the_documents(tmp_path):
+    """In a process of its own: torch.export brings Triton, which complains as a process ends."""
+    program = Path(__file__).parents[1] / "support" / "exported_network.py"
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "all agree\n"
 
 
 def test_a_network_of_onnx():
@@ -162,16 +160,8 @@ def test_a_model_that_cannot_be_loaded_is_told_in_one_line(ending, tmp_path):
     assert "it cannot be loaded" in told("image_embedding", {"model": str(path)})
 
 
-def test_a_model_that_takes_another_size_is_told_at_the_start(net, tmp_path):
-    path = tmp_path / "net.pt2"
-    exported(net, str(path))
-    line = told("image_embedding", {"model": str(path), "size": 65})
-    assert "it fails on float32 (1, 3, 65, 65)" in line
-    assert "options batch and size" in line
-
-
 def test_names_that_are_not_as_many_as_the_outputs(net, tmp_path):
-    path = tmp_path / "net.pt2"
-    exported(net, str(path))
+    path = tmp_path / "net.ts"
+    script(net, str(path))
     line = told("image_labels", {"model": str(path), **SEEN})
     assert "1000 names for a network with 10 outputs" in line

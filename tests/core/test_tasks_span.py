@@ -116,10 +116,10 @@ def test_exactly_the_fates_in_windows_of_the_span_pass(size, parts, bounds, ts, 
     size_us, hop_us = size * S, size * S // parts
     begin, end = bounds
     spec = load(CHAT, {"windows.size": f"{size}s", "windows.hop": f"{hop_us / 1000:g}ms"})
+    hop_us = spec.windows.hop_us
     if begin is not None and end is not None and end < begin + size_us + hop_us:
         end = begin + size_us + hop_us
     passing = SpanFilter(spanned(spec, Span(begin, end), start_given=False))
-    hop_us = spec.windows.hop_us
 
     def held(k: int) -> bool:
         start = k * hop_us
