@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.encoders.base import Clip, Vector
-from pipeline.encoders.options import whole, wrong_option
-from pipeline.encoders.over_time import OverTime, feature_config, flag, window_samples
+from pipeline.encoders.options import flag, whole, wrong_option
+from pipeline.encoders.over_time import OverTime, feature_config, window_samples
 from pipeline.encoders.quiet import QUIET
 from pipeline.features.framing import Samples
 from pipeline.spec.catalog import AUDIO_RATE

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import InvalidInput, Problem
+from pipeline.spec.problems import nearest
 from pipeline.spec.secret import shown
 
 
@@ -33,8 +35,19 @@ def real(name: str, value: Any, least: float, most: float, unit: str = "") -> fl
     return float(value)
 
 
-def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+def one_of(name: str, value: Any, known: Sequence[str]) -> str:
     """A word out of a few."""
-    if value not in allowed:
-        raise wrong_option(name, value, "is unknown", f"write one of {', '.join(allowed)}")
-    return str(value)
+    if not isinstance(value, str) or value not in known:
+        meant = nearest(str(value), known)
+        listed = f"write one of {', '.join(known)}"
+        raise wrong_option(
+            name, value, "is not known", f"did you mean '{meant}'? {listed}" if meant else listed
+        )
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or false, and nothing that only looks like it."""
+    if not isinstance(value, bool):
+        raise wrong_option(name, value, "is neither true nor false", "write true or false")
+    return value

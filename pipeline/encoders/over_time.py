@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from pipeline.encoders.base import Clip, Vector
-from pipeline.encoders.options import real, whole, wrong_option
+from pipeline.encoders.options import flag, one_of, real, whole, wrong_option
 from pipeline.features.bundle import FeatureConfig, bundle, columns
 from pipeline.features.framing import WINDOWS, Samples
 from pipeline.features.one_call import one_call
 from pipeline.media.clips import nearest_sample
 from pipeline.spec.media_type import RATE_MAX
-from pipeline.spec.problems import nearest
 
 _N_FFT_MAX = 1 << 16
 _N_MELS_MAX = 1024
@@ -81,20 +80,6 @@ def feature_config(
         tuning=real("tuning", tuning, -0.5, 0.5, "pitch classes"),
         roll_percent=real("roll_percent", roll_percent, 0.001, 0.999),
     )
-
-
-def flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise wrong_option(name, value, "is neither true nor false", "write true or false")
-    return value
-
-
-def one_of(name: str, value: Any, known: Sequence[str]) -> str:
-    if not isinstance(value, str) or value not in known:
-        meant = nearest(str(value), known)
-        remedy = f"did you mean '{meant}'?" if meant else f"take one of {', '.join(known)}"
-        raise wrong_option(name, value, "is not known", remedy)
-    return value
 
 
 class OverTime:

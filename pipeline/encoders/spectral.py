@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from pipeline.encoders.options import wrong_option
-from pipeline.encoders.over_time import OverTime, feature_config, flag, one_of
+from pipeline.encoders.options import flag, one_of, wrong_option
+from pipeline.encoders.over_time import OverTime, feature_config
 from pipeline.features.bundle import NAMES
 from pipeline.spec.catalog import AUDIO_RATE
 

@@ -1,4 +1,4 @@
-"""Options that the encoders with weights share: switches, and files and folders of the user's."""
+"""Options that the encoders with weights share: colours, and files and folders of the user's."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.encoders.options import real, wrong_option
-
-
-def switch(name: str, value: Any) -> bool:
-    """True or false, and nothing that only looks like it."""
-    if not isinstance(value, bool):
-        raise wrong_option(name, value, "is neither true nor false", "write true or false")
-    return value
-
-
-def one_of(name: str, value: Any, known: Sequence[str]) -> str:
-    """One word of a list."""
-    if value not in known:
-        raise wrong_option(name, value, "is not known", f"write one of {', '.join(known)}")
-    return str(value)
 
 
 def three(name: str, value: Any, least: float, most: float) -> tuple[float, float, float]:

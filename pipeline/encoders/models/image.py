@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.image import FRAMES_MAX
-from pipeline.encoders.models.choices import one_of
 from pipeline.encoders.models.image_names import class_names
 from pipeline.encoders.models.image_network import ImageNetwork
-from pipeline.encoders.options import real, whole
+from pipeline.encoders.options import one_of, real, whole
 
 _FRAMES_MOST = 100_000
 _ACTIVATIONS = ("softmax", "sigmoid", "none")

@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.encoders.base import Clip
 from pipeline.encoders.image import evenly_spread
-from pipeline.encoders.models.choices import own_file, switch
+from pipeline.encoders.models.choices import own_file
 from pipeline.encoders.models.image import ImageLabels
 from pipeline.encoders.models.image_names import as_sentence
 from pipeline.encoders.models.image_network import shown_frames
 from pipeline.encoders.models.image_pixels import Frame
 from pipeline.encoders.models.weights import Weights, model_library, weights_path
-from pipeline.encoders.options import real, whole
+from pipeline.encoders.options import flag, real, whole
 
 DETECTOR = Weights(
     "rapidocr",
@@ -67,7 +67,7 @@ class ImageToText:
         score = real("text_score", text_score, 0.0, 1.0)
         least = real("min_score", min_score, 0.0, 1.0)
         self._labels: ImageLabels | None = None
-        if switch("labels", labels):
+        if flag("labels", labels):
             self._labels = ImageLabels(device, top=2, min_score=least, max_frames=self.frames_max)
         found = model_library("rapidocr")
         onnx = "EngineConfig.onnxruntime"
