@@ -7,14 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo test lint type arch fmt sim lock bench bench-features clean
+.PHONY: help install demo test lint type arch fmt sim lock bench bench-features bench-gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 install: $(STAMP)  ## sets up .venv with everything that demo and test need
 
-NO_MODELS := echo "motet: the wheels with the models cannot be had here; going on with the classical encoders"
+NO_MODELS := echo "motet: the wheels for models and training cannot be had here; going on without"
 
 $(STAMP): requirements.lock requirements-models.lock pyproject.toml
 	@echo "motet: setting up $(VENV): about 8 GB of disk; a minute with uv, up to 12 minutes with pip"
@@ -37,7 +37,7 @@ demo: $(STAMP)  ## a real Kafka, a local Ray, live topics in, fused results out 
 	@$(BIN)/motet demo $(ARGS)
 
 test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) arch type  ## ruff, import contracts and types
 	$(BIN)/ruff check .
@@ -56,9 +56,9 @@ fmt: $(STAMP)  ## formats the code
 lock:  ## renews the hash-locked versions that are installed everywhere
 	uv pip compile pyproject.toml --extra broker --extra dev --python-version 3.11 --universal \
 		--generate-hashes --no-header --upgrade -q -o requirements.lock
-	uv pip compile pyproject.toml --extra broker --extra dev --extra models -c requirements.lock \
-		--python-version 3.11 --universal --generate-hashes --no-header --upgrade -q \
-		-o requirements-models.lock
+	uv pip compile pyproject.toml --extra broker --extra dev --extra models --extra train \
+		-c requirements.lock --python-version 3.11 --universal --generate-hashes --no-header \
+		--upgrade -q -o requirements-models.lock
 
 sim: $(STAMP)  ## simulated lives of a whole pipeline (SEEDS=50000 of them, or SEED=17 alone)
 	MOTET_SIM_SEEDS=$(or $(SEEDS),1000) $(if $(SEED),MOTET_SIM_SEED=$(SEED)) \
@@ -69,6 +69,9 @@ bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 
 bench-features: $(STAMP)  ## audio features against librosa, on one core
 	$(BIN)/python tests/bench/features_bench.py $(ARGS)
+
+bench-gpu: $(STAMP)  ## image and audio encoders on a GPU: frames/s, MFU, share of features
+	$(BIN)/python tests/bench/gpu_bench.py $(ARGS)
 
 clean:  ## removes what was installed and built here
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

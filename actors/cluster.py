@@ -96,6 +96,7 @@ def _init(address: str, control: RunControl) -> None:
             address=given, job_config=_own_paths(), log_to_driver=False, configure_logging=False
         )
         return
+    control.say("motet: starting a local Ray, in about ten seconds")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(
         job_config=_own_paths(),

@@ -12,7 +12,7 @@ import ray
 
 from actors.packing import PackedBatch, PackedResults, pack_results, unpack
 from pipeline.batching.batch import BatchRun
-from pipeline.clock import monotonic_us
+from pipeline.clock import monotonic_us, thread_us
 from pipeline.errors import MotetError
 from pipeline.spec import PipelineSpec
 
@@ -39,6 +39,7 @@ class EncoderActor:
         import torch
 
         from pipeline.batching.pace import BatchPace
+        from pipeline.encoders.decode_pool import DecodePool, decode_threads
         from pipeline.tasks.encode import encode_task
         from pipeline.tasks.host import settle_heap
         from pipeline.tasks.micro_batcher import MicroBatcher
@@ -47,16 +48,17 @@ class EncoderActor:
         on_gpu = bool(self._ids) and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
-        task = encode_task(spec, stage, self._device, lengths)
+        pool = DecodePool(decode_threads(os.cpu_count() or 1), thread_us)
+        task = encode_task(spec, stage, self._device, lengths, pool)
         declared = spec.stages[stage]
         pace = BatchPace(declared.batch_max, declared.latency_target_us)
-        self._batcher = MicroBatcher(task.run, pace, monotonic_us)
+        self._batcher = MicroBatcher(task.finish, pace, monotonic_us, task.begin)
         threading.Thread(target=self._batcher.serve, name="encoder", daemon=True).start()
         settle_heap()
 
     def encode(self, batch: PackedBatch) -> tuple[PackedResults, BatchRun]:
         outcome: Future[Outcome] = Future()
-        self._batcher.put(unpack(batch), outcome.set_result)
+        self._batcher.put(unpack(batch, monotonic_us()), outcome.set_result)
         found = outcome.result()
         if isinstance(found, BaseException):
             raise found

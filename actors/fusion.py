@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actors.packing import Rows, unpack_messages
+from actors.packing import PackedMessages, unpack_messages
 from actors.watch import Ending, FusionStatus, Watched, ending_of
 from pipeline.clock import monotonic_us
 from pipeline.lane import LaneCut
@@ -16,7 +16,6 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.host import settle_heap
-from pipeline.tasks.messages import Message
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, SlotOwner, fence_all, recover_all
 
@@ -74,9 +73,15 @@ class FusionActor:
         )
         self._watched.start(self._runner.run)
 
-    def deliver(self, slot: int, epoch: int, packed: tuple[list[Message], dict[str, Rows]]) -> None:
-        if self._runner is not None and epoch == self._owners[slot].epoch:
-            self._runner.deliver(slot, unpack_messages(packed))
+    def deliver(self, packed: dict[tuple[int, int], PackedMessages]) -> None:
+        """Messages by slot and epoch."""
+        current = {
+            slot: unpack_messages(messages)
+            for (slot, epoch), messages in packed.items()
+            if epoch == self._owners[slot].epoch
+        }
+        if current and self._runner is not None:
+            self._runner.deliver(current)
 
     def status(self) -> FusionStatus:
         runner = self._runner

@@ -21,7 +21,7 @@ from pipeline.tasks.handed_over import Handed, HandedOver
 from pipeline.tasks.host import settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
-from pipeline.tasks.messages import Message
+from pipeline.tasks.messages import Deliveries
 
 
 class IngestActor:
@@ -109,13 +109,18 @@ class IngestActor:
 
     # -- from the runner's thread -----------------------------------------------------------
 
-    def _deliver(self, slot: int, messages: list[Message]) -> None:
-        self._handed.note(messages)
-        self._fusion.deliver.remote(slot, self._epochs[slot], pack_messages(messages))
+    def _deliver(self, deliveries: Deliveries) -> None:
+        for messages in deliveries.values():
+            self._handed.note(messages)
+        packed = {
+            (slot, self._epochs[slot]): pack_messages(messages)
+            for slot, messages in deliveries.items()
+        }
+        self._fusion.deliver.remote(packed)
 
     def _encode(self, assignment: Assignment) -> None:
         handle = self._encoders[assignment.replica]
-        ref: ObjectRef[Any] = handle.encode.remote(pack(assignment.jobs))
+        ref: ObjectRef[Any] = handle.encode.remote(pack(assignment.jobs, monotonic_us()))
         ref.future().add_done_callback(lambda future: self._encoded(assignment, future))
 
     def _encoded(self, assignment: Assignment, future: Any) -> None:

@@ -19,14 +19,17 @@ from pipeline.tasks.messages import Message, Settled
 
 
 class PackedBatch(NamedTuple):
-    """Jobs without payloads: ``jobs`` name records by place, each record has its payload."""
+    """Jobs without payloads: ``jobs`` name records by place, each record has its payload.
 
-    jobs: list[tuple[str, int, int, list[int], dict[str, Any]]]
+    A job's last number is the time that is left to it: clocks of two nodes have nothing in common.
+    """
+
+    jobs: list[tuple[str, int, int, list[int], dict[str, Any], int | None]]
     records: list[tuple[Any, ...]]
     payloads: list[NDArray[np.uint8]]
 
 
-def pack(jobs: Sequence[StageJob]) -> PackedBatch:
+def pack(jobs: Sequence[StageJob], now_us: int) -> PackedBatch:
     """Each distinct record once, even where several windows share it."""
     places: dict[int, int] = {}
     records: list[tuple[Any, ...]] = []
@@ -45,22 +48,25 @@ def pack(jobs: Sequence[StageJob]) -> PackedBatch:
                 )  # fmt: skip
                 payloads.append(np.frombuffer(record.payload, np.uint8))
             held.append(place)
-        packed.append((job.stream, job.start_us, job.end_us, held, job.upstream))
+        left_us = None if job.deadline_us is None else job.deadline_us - now_us
+        packed.append((job.stream, job.start_us, job.end_us, held, job.upstream, left_us))
     return PackedBatch(packed, records, payloads)
 
 
-def unpack(batch: PackedBatch) -> list[StageJob]:
+def unpack(batch: PackedBatch, now_us: int) -> list[StageJob]:
     """The jobs again; a record's log entry keeps its place, not its key or headers."""
     built: dict[int, MediaRecord] = {}
     jobs = []
-    for stream, start_us, end_us, held, upstream in batch.jobs:
+    for stream, start_us, end_us, held, upstream, left_us in batch.jobs:
         for place in held:
             if place not in built:
                 name, ts_us, end_at_us, facts, topic, lane, offset = batch.records[place]
                 log = LogRecord(topic, lane, offset, 0, None, None, ())
                 payload = batch.payloads[place].data
                 built[place] = MediaRecord(name, stream, ts_us, end_at_us, facts, payload, log)
-        jobs.append(StageJob(stream, start_us, end_us, [built[p] for p in held], upstream))
+        records = [built[place] for place in held]
+        deadline_us = None if left_us is None else now_us + left_us
+        jobs.append(StageJob(stream, start_us, end_us, records, upstream, deadline_us))
     return jobs
 
 
@@ -117,7 +123,10 @@ def unpack_results(packed: PackedResults) -> list[JobResult]:
     return [told.get(i) or JobResult(output) for i, output in enumerate(unstack(outputs))]
 
 
-def pack_messages(messages: Sequence[Message]) -> tuple[list[Message], dict[str, Rows]]:
+PackedMessages = tuple[list[Message], dict[str, Rows]]
+
+
+def pack_messages(messages: Sequence[Message]) -> PackedMessages:
     """Messages, with the vectors of each stage taken out of them."""
     by_stage: dict[str, list[Any]] = {}
     bare: list[Message] = []
@@ -129,7 +138,7 @@ def pack_messages(messages: Sequence[Message]) -> tuple[list[Message], dict[str,
     return bare, {stage: stack(outputs) for stage, outputs in by_stage.items()}
 
 
-def unpack_messages(packed: tuple[list[Message], dict[str, Rows]]) -> list[Message]:
+def unpack_messages(packed: PackedMessages) -> list[Message]:
     bare, stacked = packed
     outputs = {stage: iter(unstack(rows)) for stage, rows in stacked.items()}
     return [

@@ -151,16 +151,15 @@ class Supervisor:
         draining_until: float | None = None
         status_at = time.monotonic()
         while True:
-            tick_s = TICK_S if all(owner.drained for owner in self._owners) else LAST_TICK_S
-            self._look(tick_s)
+            self._look(LAST_TICK_S if self._some_drained else TICK_S)
             now = time.monotonic()
             if self._steering.stop.is_set() and draining_until is None:
                 draining_until = now + DRAIN_S_MAX
                 for owner in self._owners:
                     owner.drain()
             ending = self._steering.until_end or draining_until is not None
-            if now >= status_at:
-                status_at = now + (tick_s if ending else STATUS_EVERY_S)
+            if now >= status_at or (ending and self._some_drained):
+                status_at = now + STATUS_EVERY_S
                 done = self._status()
                 if ending and done:
                     break
@@ -170,6 +169,10 @@ class Supervisor:
         for owner in self._owners:
             totals.add(owner.totals)
         return totals
+
+    @property
+    def _some_drained(self) -> bool:
+        return any(owner.drained is None for owner in self._owners)
 
     def close(self) -> None:
         """Closes the producers properly, as far as they still answer, and frees all actors."""
@@ -227,6 +230,7 @@ class Supervisor:
             sum(owner.totals.windows for owner in self._owners),
             [line for owner in self._owners for line in owner.waiting],
             warnings,
+            self.view.snapshot().troubles,
         )
         return done
 

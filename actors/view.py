@@ -14,6 +14,7 @@ from actors.remote import control
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.showing import Showing
+from pipeline.tasks.stage_health import StageTrouble, together
 from pipeline.tasks.view import LaneView, ReplicaView, Snapshot
 
 _NOT_KNOWN: Mapping[str, object] = {"device": "starting", "gpus": []}
@@ -61,17 +62,21 @@ class ClusterView:
         self._showing.warn(warnings)
         figures = self._counted.copy()
         lanes: list[LaneView] = []
+        troubles: list[StageTrouble] = []
         not_ready: str | None = None
         for owner in owners:
             figures.add(owner.counted.figures)
             if owner.counted.ingest is not None:
                 lanes += owner.counted.ingest.lanes
+                troubles += owner.counted.ingest.troubles
             not_ready = not_ready or owner.not_ready
         replicas = [
             self._replica(name, stage) for stage, names in encoders.items() for name in names
         ]
         lanes.sort(key=lambda lane: lane.lane)
-        self._shown = self._showing.snapshot(figures, not_ready, lanes, replicas)
+        self._shown = self._showing.snapshot(
+            figures, not_ready, lanes, replicas, together(troubles)
+        )
 
     # -- how --------------------------------------------------------------------------------
 

@@ -83,6 +83,10 @@ class Pipeline:
         from pipeline.tasks.host import RunControl, summary
 
         chosen = self._host(local, host)
+        if local:
+            from pipeline.tasks.machine import demand_gpus
+
+            demand_gpus(self._spec)
         with _stopping(stop) as asked:
             control = RunControl(until_end=until_end, stop=asked, say=say or _to_stderr)
             totals, seconds = chosen(self._spec, connector or self._kafka(), control)

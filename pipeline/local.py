@@ -6,6 +6,7 @@ fetching and lanes, features (torch and codecs release the GIL), fusion, and com
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,8 +15,9 @@ from functools import partial
 
 from pipeline.batching.dispatch import Assignment
 from pipeline.batching.pace import BatchPace
-from pipeline.clock import monotonic_us
+from pipeline.clock import monotonic_us, thread_us
 from pipeline.encoders.checking import check_pipeline
+from pipeline.encoders.decode_pool import DecodePool, decode_threads
 from pipeline.errors import MotetError
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
@@ -45,6 +47,7 @@ from pipeline.tasks.totals import Totals
 from pipeline.tasks.view import ReplicaView
 
 DRAIN_S_MAX = 15.0
+CLOSE_S = 3.0
 HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent broker included
 
 
@@ -59,16 +62,21 @@ class EncoderThreads:
 
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._pool = DecodePool(decode_threads(os.cpu_count() or 1), thread_us)
         self._batchers: dict[str, MicroBatcher] = {}
+        self._threads: list[threading.Thread] = []
         self.replicas: dict[str, list[str]] = {}
         self.shown: list[ReplicaView] = []
         for name, stage in spec.stages.items():
             for number in range(stage.replicas_min):
                 replica = f"{name}-{number}"
-                task = encode_task(spec, name, device, lengths)
+                task = encode_task(spec, name, device, lengths, self._pool)
                 pace = BatchPace(stage.batch_max, stage.latency_target_us)
-                batcher = self._batchers[replica] = MicroBatcher(task.run, pace, monotonic_us)
-                threading.Thread(target=batcher.serve, name=replica, daemon=True).start()
+                batcher = MicroBatcher(task.finish, pace, monotonic_us, task.begin)
+                self._batchers[replica] = batcher
+                thread = threading.Thread(target=batcher.serve, name=replica, daemon=True)
+                thread.start()
+                self._threads.append(thread)
                 self.replicas.setdefault(name, []).append(replica)
                 self.shown.append(ReplicaView(replica, name, str(device)))
 
@@ -84,9 +92,16 @@ class EncoderThreads:
         self._batchers[assignment.replica].put(assignment.jobs, reply)
 
     def close(self) -> None:
-        """Returns at once; batches that are still waiting are dropped."""
+        """Drops batches that are still waiting, and gives those that run CLOSE_S to end.
+
+        A thread that is inside a library in C when the interpreter ends takes the process with it.
+        """
         for batcher in self._batchers.values():
             batcher.close()
+        self._pool.close()
+        until_us = monotonic_us() + round(CLOSE_S * 1e6)
+        for thread in (*self._threads, *self._pool.running):
+            thread.join(max(0.0, (until_us - monotonic_us()) / 1e6))
 
 
 @dataclass
@@ -223,6 +238,7 @@ def _wait(running: Running, control: RunControl, showing: Showing) -> None:
             running.fusion.state.totals.windows,
             running.ingest.waiting,
             warnings,
+            running.ingest.view.troubles,
         )
         if running.failure is not None:
             raise running.failure

@@ -1,13 +1,18 @@
-"""Fixtures that several rooms of the test suite share."""
+"""What all rooms of the test suite share; their helpers stand in tests/support."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent / "support"))
 
 from pipeline.broker import process, server
 from pipeline.broker.data_dir import DataDir
@@ -23,6 +28,28 @@ from pipeline.broker import server
 sys.stdin.read()
 server.stop(Path(sys.argv[1]))
 """
+
+
+def pytest_configure() -> None:
+    # The two below are not on every machine for tests on a GPU.
+    if find_spec("hypothesis"):
+        from hypothesis import settings
+
+        # How long an example takes says how busy the machine is; the timeout of a test stays.
+        settings.register_profile("motet", settings.default, deadline=None)
+        settings.load_profile("motet")
+    if find_spec("kafka"):
+        from kafka.net.inet import KafkaNetSocket
+
+        KafkaNetSocket.socket = lambda _self, *given: _ClosedWhenDropped(*given)
+
+
+class _ClosedWhenDropped(socket.socket):
+    """A socket of kafka-python, which leaves one to the collector where a client is closed while
+    it connects or still has something to send: the warning would fail any test that runs then."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @pytest.fixture(scope="session")

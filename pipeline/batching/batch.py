@@ -16,7 +16,8 @@ class StageJob:
 
     ``records``: of all inputs that the stage reads, its own context included, by the order
     of the inputs in the stage's ``of``, then in log order. ``upstream``: outputs of the
-    stages that it reads (those that gave one), by name.
+    stages that it reads (those that gave one), by name. ``deadline_us``: when its stage's
+    ``timeout`` has passed, by the monotonic clock of the process that holds it; None: never.
     """
 
     stream: str
@@ -24,26 +25,30 @@ class StageJob:
     end_us: int
     records: list[MediaRecord] = field(default_factory=list)
     upstream: dict[str, Any] = field(default_factory=dict)
+    deadline_us: int | None = None
 
 
 @dataclass(slots=True)
 class JobResult:
     """The output of one job, or why there is none; and the records that could not be decoded.
 
-    ``failure`` is None exactly where ``output`` is what the encoder gave.
+    ``failure`` is None exactly where ``output`` is what the encoder gave. ``timed_out``: how many
+    records were not, or not wholly, decoded within ``limits.decode_time``.
     """
 
     output: Any = None
     failure: str | None = None
     undecodable: list[tuple[RecordId, str]] = field(default_factory=list)
+    timed_out: int = 0
 
 
 class BatchRun(NamedTuple):
     """How a batch fared at its replica: how long it waited at the door, and what ran then.
 
     ``runs``: windows and microseconds of each run that it was the first in. A run may hold other
-    batches too, which then do not tell of it.
+    batches too, which then do not tell of it. ``timed_out``: as its windows' results say.
     """
 
     waited_us: int
     runs: tuple[tuple[int, int], ...]
+    timed_out: int = 0

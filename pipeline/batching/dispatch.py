@@ -49,6 +49,9 @@ class Meter(Protocol):
     def ran(self, stage: str, windows: int, took_us: int) -> None:
         """A replica ran so many windows in one call."""
 
+    def timed_out(self, stage: str, records: int) -> None:
+        """So many records of windows were not, or not wholly, decoded in their time."""
+
 
 class _Out(NamedTuple):
     """A batch that is out."""
@@ -92,7 +95,8 @@ class Dispatcher:
         for stage, job in jobs.items():
             queue = self._queues[stage]
             waits_for = {name for name in queue.rule.upstream if name in jobs}
-            task = Task(window, stage, job, waits_for, now_us + queue.rule.timeout_us, now_us)
+            job.deadline_us = now_us + queue.rule.timeout_us
+            task = Task(window, stage, job, waits_for, job.deadline_us, now_us)
             tasks[stage] = task
             self._timeouts[stage].append(task)
             if not waits_for:
@@ -106,11 +110,15 @@ class Dispatcher:
         out = self._return(number, now_us)
         tasks = out.batch.tasks
         if self._meter is not None:
-            run = run or BatchRun(0, ((len(tasks), now_us - out.since_us),))
+            if run is None:
+                timed_out = sum(result.timed_out for result in results)
+                run = BatchRun(0, ((len(tasks), now_us - out.since_us),), timed_out)
             began_us = out.since_us + run.waited_us
             self._meter.queued(out.stage, [began_us - task.ready_us for task in tasks])
             for windows, took_us in run.runs:
                 self._meter.ran(out.stage, windows, took_us)
+            if run.timed_out:
+                self._meter.timed_out(out.stage, run.timed_out)
         for task, result in zip(tasks, results, strict=True):
             self._settle(task, result, now_us)
 

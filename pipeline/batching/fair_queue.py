@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -12,7 +13,7 @@ class FairQueue(Generic[T]):
     """Items of many streams: one of each stream in turn, those of one stream in their order.
 
     So a stream that comes with an hour of backlog delays the others by one window each, not by
-    an hour.
+    an hour; or by as many as share the work of one.
     """
 
     def __init__(self) -> None:
@@ -34,15 +35,24 @@ class FairQueue(Generic[T]):
 
     def take(self) -> T:
         """The next stream's oldest item; IndexError where there is none."""
+        [item] = self.take_together(1, lambda _, __: True)
+        return item
+
+    def take_together(self, most: int, together: Callable[[T, T], bool]) -> list[T]:
+        """The next stream's oldest item, and those right after it of which ``together(oldest,
+        item)`` holds, in one turn; at most ``most`` of 1 or more. IndexError where there is none.
+        """
         stream = self._turns.popleft()
         items = self._items[stream]
-        item = items.popleft()
+        taken = [items.popleft()]
+        while items and len(taken) < most and together(taken[0], items[0]):
+            taken.append(items.popleft())
         if items:
             self._turns.append(stream)
         else:
             del self._items[stream]
-        self._count -= 1
-        return item
+        self._count -= len(taken)
+        return taken
 
     def __len__(self) -> int:
         return self._count

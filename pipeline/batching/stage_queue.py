@@ -146,14 +146,27 @@ class StageQueue:
         return min(batch_max, HELD_BATCHES * batch_max - held.windows) if worth_it else 0
 
     def _take(self, room: int) -> Batch:
-        """One suspect alone, else what is ready up to the limits; the first is not settled."""
+        """One suspect alone, else what is ready up to the limits; the first is not settled.
+
+        A film is decoded from its beginning in every batch that has a window of it, so windows
+        of one film go together. A payload travels once, however many windows of a batch hold it.
+        """
         if self._suspects:
             return Batch([self._suspects.popleft()], 0, True)
         tasks: list[Task] = []
+        sizes: dict[int, int] = {}
         size_bytes = 0
         while self._ready and len(tasks) < room and size_bytes < BATCH_BYTES_MAX:
-            task = self._ready.take()
-            if not task.settled:
-                tasks.append(task)
-                size_bytes += sum(len(record.payload) for record in task.job.records)
+            taken = self._ready.take_together(room - len(tasks), _share_film)
+            for task in taken:
+                if not task.settled:
+                    tasks.append(task)
+                    sizes.update((id(r), len(r.payload)) for r in task.job.records)
+            size_bytes = sum(sizes.values())
         return Batch(tasks, size_bytes, False)
+
+
+def _share_film(one: Task, other: Task) -> bool:
+    """Whether some record of pictures that move is in both their windows."""
+    films = {id(record) for record in one.job.records if record.facts.kind == "video"}
+    return bool(films) and any(id(record) in films for record in other.job.records)

@@ -14,19 +14,28 @@ import typer
 
 from pipeline import __version__
 from pipeline.cli import (
+    bench,
+    clip,
     demo,
     dlq,
+    dlq_replay,  # noqa: F401 (a command of ``dlq``)
     doctor,
+    evaluate,
+    explain,
+    export,
     init,
     kafka,
     lag,
     plan,
     publish,
+    replay,
     reset,
     run,
     schema,
     tail,
+    top,
     topics,
+    train,
     try_,
     validate,
 )
@@ -66,12 +75,20 @@ schema.register(app)
 app.add_typer(topics.app, name="topics")
 run.register(app)
 publish.register(app)
+export.register(app)
+train.register(app)
+evaluate.register(app)
+explain.register(app)
 try_.register(app)
 tail.register(app)
+top.register(app)
+clip.register(app)
+replay.register(app)
 doctor.register(app)
 plan.register(app)
 lag.register(app)
 reset.register(app)
+app.add_typer(bench.app, name="bench")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(kafka.app, name="kafka")
 
@@ -105,4 +122,4 @@ def main(
         with command.make_context("motet", given, obj=Given(cluster, resources)) as context:
             command.invoke(context)
 
-    return guarded(invoke)
+    return guarded(invoke, command, given)

@@ -21,6 +21,10 @@ FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The pipeline file.", readable=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file (repeatable)."),
+]
 WaitOption = Annotated[
     bool, typer.Option("--wait", help="Wait for the broker without end, not for 30 s.")
 ]

@@ -1,18 +1,17 @@
-"""All committed records of topics, from what they hold first up to what they hold now."""
+"""What is committed: records of whole topics, and a pipeline's own results."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipeline.slot.ports import TopicPartition
+from pipeline.cli.terminal import progress, stopping
 
 if TYPE_CHECKING:
     from pipeline.slot.ports import Connector, LogRecord
-
-POLL_S = 0.2
+    from pipeline.spec import PipelineSpec, Span
 
 
 def committed_records(
@@ -28,23 +27,27 @@ def committed_records(
     (``topics`` and ``remedy``: as ``partitions_of`` takes them).
     """
     from pipeline.cli.connect import partitions_of
+    from pipeline.connectors.spans import read_spans
 
     with closing(connector.control()) as control:
         partitions = partitions_of(control, topics, remedy)
-        positions = dict(control.beginnings(partitions))
+        firsts = control.beginnings(partitions)
         ends = control.stable_ends(partitions)
-    left = {at: end for at, end in ends.items() if positions[at] < end}
-    whole = sum(end - positions[at] for at, end in left.items())
-    if not left:
-        return
     with closing(connector.source()) as source:
-        source.assign({at: positions[at] for at in left})
-        while left and not stop.is_set():
-            for fetch in source.poll(POLL_S):
-                at = TopicPartition(fetch.topic, fetch.partition)
-                yield from (record for record in fetch.records if record.offset < ends[at])
-                positions[at] = fetch.position
-                if at in left and fetch.position >= left[at]:
-                    del left[at]
-                    source.pause([at])
-            done(1 - sum(end - positions[at] for at, end in left.items()) / whole)
+        spans = {at: (firsts[at], ends[at]) for at in partitions}
+        yield from read_spans(source, spans, stop.is_set, done)
+
+
+def committed_results(
+    connector: Connector, spec: PipelineSpec, span: Span
+) -> Iterator[dict[str, Any]]:
+    """Values of the pipeline's own results about windows of the span, each lane in log order.
+
+    Ctrl-C ends the reading and the command.
+    """
+    from pipeline.tasks.window_media import results_of
+
+    with stopping() as stop, progress(f"reading {spec.outputs.results}", 1.0) as done:
+        yield from results_of(connector, spec, span, stop.is_set, done)
+        if stop.is_set():
+            raise KeyboardInterrupt

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
+import threading
 import uuid
 import webbrowser
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 from pipeline import clock
-from pipeline.cli.demo_words import Needs, introduction, next_steps, summary_lines
+from pipeline.cli.demo_words import (
+    How,
+    Needs,
+    introduction,
+    next_steps,
+    summary_lines,
+    without_models,
+)
 from pipeline.cli.terminal import emit, on_terminal, say, stopping
 from pipeline.demo.assets import PARTITIONS, pipeline_spec
+from pipeline.demo.models import missing_package
 from pipeline.demo.view import Rows, View
 from pipeline.errors import InvalidInput
 
@@ -31,6 +42,8 @@ if TYPE_CHECKING:
 # Records of the demo are kept for an hour: enough to look at, and no disk fills up.
 RETENTION = {"retention.ms": "3600000", "segment.ms": "600000", "retention.bytes": str(64 << 20)}
 
+STAGE_END_S = 20.0  # of each stage: what it is at work on, on a busy machine
+
 
 class Played(NamedTuple):
     """What was run, and how many results it left in its topic."""
@@ -42,23 +55,30 @@ class Played(NamedTuple):
 class DemoRun:
     """Says the steps with their time, shows results as they come, and sums up."""
 
-    def __init__(self, needs: Needs, seconds: float | None, *, browser: bool) -> None:
+    def __init__(self, needs: Needs, how: How) -> None:
         self._began_us = clock.monotonic_us()
-        self._seconds = seconds
-        self._browser = browser
+        self._how = how
+        self._models = how.models and with_models()
         self._started_s: float | None = None
-        for line in introduction(needs, seconds):
+        for line in introduction(needs, how.seconds, self._models):
             say(line)
+        # The host builds every encoder once before it starts them: by the time that Kafka runs,
+        # what they import is loaded, which is the longer part of it.
+        self._checked = ThreadPoolExecutor(1).submit(check_encoders, self._models)
 
     def step(self, what: str) -> None:
         say(f"{self._elapsed_s():6.1f} s  {what.removeprefix('motet: ')}")
 
     def play(self, connector: Connector, host: Host, bootstrap: str | None) -> Played:
-        """Runs the demo to its end and says the figures; raises what it failed with."""
+        """Runs the demo to its end and says the figures; raises what it failed with.
+
+        Models that are there and cannot be loaded are gone without too.
+        """
         from pipeline.demo.show import Show
 
+        self._await_encoders()
         name = f"demo-{uuid.uuid4().hex[:6]}"
-        spec = pipeline_spec(name, bootstrap or "127.0.0.1:9092")
+        spec = pipeline_spec(name, bootstrap or "127.0.0.1:9092", self._models)
         create_topics(connector, spec)
         if bootstrap is None:
             self.step(f"topics {name}.* are made in memory; the pipeline starts")
@@ -69,10 +89,23 @@ class DemoRun:
         self._view = _view(spec)
         with stopping() as stop, self._page(spec, connector) as monitor:
             outcome = Show(
-                spec, connector, host, self._seconds, stop, self.step, self._shown, monitor.show
+                spec, connector, host, self._how.seconds, stop, self.step, self._shown, monitor.show
             ).run()
+        if bootstrap is None:
+            await_stages(spec)
         self._tell(outcome, spec)
         return Played(spec, outcome.measured.windows)
+
+    def _await_encoders(self) -> None:
+        if not self._checked.done():
+            self.step("loading the encoders")
+        try:
+            self._checked.result()
+        except InvalidInput as error:
+            if not self._models:
+                raise
+            say(without_models(str(error).splitlines()[0]))
+            self._models = False
 
     @contextmanager
     def _page(self, spec: PipelineSpec, connector: Connector) -> Iterator[Monitor]:
@@ -93,7 +126,7 @@ class DemoRun:
     def _shown(self, seen: Seen) -> None:
         if self._started_s is None:
             self._started_s = self._elapsed_s()
-            if self._browser and on_a_desktop():
+            if self._how.browser and on_a_desktop():
                 webbrowser.open(self._page_url)
             self.step("the first result. Each stage: its weight, its share (attribution);")
             say("          after: from the window's end until its result was read, committed")
@@ -112,6 +145,21 @@ class DemoRun:
         return (clock.monotonic_us() - self._began_us) / 1e6
 
 
+def check_encoders(models: bool) -> None:
+    """Builds each of the demo's encoders once; raises InvalidInput where one cannot be built."""
+    from pipeline.encoders.checking import check_pipeline
+
+    check_pipeline(pipeline_spec("demo", "127.0.0.1:9092", models))
+
+
+def with_models() -> bool:
+    """Whether the models are there; says in one line where not."""
+    missing = missing_package()
+    if missing is not None:
+        say(without_models(f"{missing} is not there; pip install 'motet[models]' brings it"))
+    return missing is None
+
+
 def tell_next(played: Played, bootstrap: str | None, embedded: bool) -> None:
     if played.windows == 0:
         return
@@ -119,6 +167,17 @@ def tell_next(played: Played, bootstrap: str | None, embedded: bool) -> None:
     for what, command in next_steps(played.spec, played.windows, bootstrap, embedded):
         emit(f"  # {what}")
         emit(f"  {command}")
+
+
+def await_stages(spec: PipelineSpec) -> None:
+    """Waits for the stages' threads in this process to come out of their models.
+
+    Where the interpreter ends while one of them is inside, the process dies of a signal.
+    """
+    for thread in threading.enumerate():
+        if thread.name.rpartition("-")[0] in spec.stages:
+            thread.join(STAGE_END_S)
+    gc.unfreeze()  # what the run has frozen would be reported as leaked by extension modules
 
 
 def create_topics(connector: Connector, spec: PipelineSpec) -> None:

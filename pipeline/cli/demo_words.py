@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.cli.program import program
 from pipeline.cli.terminal import counted, warn
@@ -20,38 +20,69 @@ EJECTED = "my-demo"
 RESULTS_SHOWN = 5
 
 
+class How(NamedTuple):
+    """How a demo runs, whatever its broker; ``seconds`` None is until Ctrl-C."""
+
+    seconds: float | None
+    browser: bool
+    models: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a kind of demo takes, as measured on two cores without a GPU."""
+    """What a kind of demo takes, as measured on two cores without a GPU.
+
+    Memory is the PSS of all its processes; each of the pairs is without models, and with them.
+    """
 
     what: str
-    memory_gb: float
+    memory_gb: tuple[float, float]
     disk_gb: float
-    start: str
+    start: tuple[str, str]
 
 
-WITH_KAFKA = Needs("real media through a real Kafka and a local Ray", 3.0, 0.3, "10 to 30 s")
-WITH_OWN = Needs("real media through your Kafka and a local Ray", 2.6, 0.2, "10 to 30 s")
-IN_MEMORY = Needs("real media through an in-memory broker, in one process", 0.8, 0.0, "about 5 s")
+WITH_KAFKA = Needs(
+    "real media through a real Kafka and a local Ray", (3.0, 4.5), 0.3, ("10 to 30 s", "20 to 40 s")
+)
+WITH_OWN = Needs(
+    "real media through your Kafka and a local Ray", (2.6, 4.2), 0.2, ("10 to 30 s", "20 to 40 s")
+)
+IN_MEMORY = Needs(
+    "real media through an in-memory broker, in one process",
+    (0.7, 1.4),
+    0.0,
+    ("about 5 s", "about 20 s"),
+)
+MODELS = "Whisper tiny.en, EfficientNet-Lite0, MiniLM, a face cascade; and classical encoders"
 
 
-def introduction(needs: Needs, seconds: float | None) -> list[str]:
+def introduction(needs: Needs, seconds: float | None, models: bool) -> list[str]:
     """What it takes and how long, against what this machine has."""
+    needed_gb, start = needs.memory_gb[models], needs.start[models]
     free_gb = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
     memory_gb = _memory_free_gb()
     has = "" if memory_gb is None else f" ({memory_gb:.1f} GB are free here)"
     length = "until Ctrl-C" if seconds is None else f"{seconds:g} s from there"
     lines = [
         f"motet demo: {needs.what}, on this machine",
-        f"  memory  about {needs.memory_gb:g} GB{has}",
-        f"  time    {needs.start} to the first fused result, then {length}",
+        f"  memory  about {needed_gb:g} GB{has}",
+        f"  time    {start} to the first fused result, then {length}",
     ]
     if needs.disk_gb:
         disk = f"up to {needs.disk_gb:g} GB ({free_gb:.0f} GB are free here)"
         lines.insert(2, f"  disk    {disk}")
-    if memory_gb is not None and memory_gb < needs.memory_gb:
-        warn(f"{memory_gb:.1f} GB of memory are free; where it is too tight: --broker memory")
+    if models:
+        lines.insert(1, f"  models  {MODELS}")
+    if memory_gb is not None and memory_gb < needed_gb:
+        less = " and ".join(["--no-models"] * models + ["--broker memory"] * bool(needs.disk_gb))
+        how = f"; {less} take less" if less else ""
+        warn(f"{memory_gb:.1f} GB of memory are free, which is too tight{how}")
     return lines
+
+
+def without_models(why: str) -> str:
+    """The one line that says that the demo goes on with the classical encoders, and why."""
+    return f"motet: without models, with the classical encoders alone: {why}"
 
 
 def _memory_free_gb() -> float | None:
@@ -72,7 +103,11 @@ def summary_lines(outcome: Outcome, spec: PipelineSpec, started_s: float) -> lis
     seconds = measured.live_seconds()
     late = counted(totals.late, "late record")
     dead = counted(totals.dead_letter, "dead letter")
-    wait_ms = max(given.out_of_orderness_us for given in spec.inputs.values()) // 1000
+    disorder_us = max(given.out_of_orderness_us for given in spec.inputs.values())
+    after_us = max(stage.after_us for stage in spec.stages.values())
+    wait = f"{disorder_us // 1000} ms for records out of order"
+    if after_us:
+        wait += f" and {after_us / 1e6:g} s of sound after it"
     middle, worst = (percentile_us(measured.read_us, share) / 1e6 for share in (0.5, 0.99))
     produced = [percentile_us(measured.produced_us, share) / 1e6 for share in (0.5, 0.99)]
     exactly = (
@@ -87,7 +122,7 @@ def summary_lines(outcome: Outcome, spec: PipelineSpec, started_s: float) -> lis
         f"latency  p50 {middle:.2f} s, p99 {worst:.2f} s",
         "         from the end of a window to its committed result at a reader",
         f"         (to its Kafka timestamp: {produced[0]:.2f} and {produced[1]:.2f} s);",
-        f"         it includes the wait of {wait_ms} ms for records out of order",
+        f"         it includes the wait of {wait}",
         f"records  {sum(totals.records.values())} read, {late}, {dead}",
         f"lag      {counted(outcome.lag, 'record')} at the end",
         f"start    {started_s:.1f} s to the first fused result",

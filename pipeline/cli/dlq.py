@@ -91,7 +91,7 @@ def show(
     from pipeline.cli.dlq_entry import as_json as shown_as_json
     from pipeline.cli.dlq_entry import lines_of
 
-    _demand_reason(reason)
+    demand_reason(reason)
     spec = load_spec(file)
     with _entries(file, spec, wait) as entries:
         wanted = (e for e in entries if reason is None or e.reason == reason)
@@ -104,7 +104,7 @@ def show(
             emit(line)
 
 
-def _demand_reason(reason: str | None) -> None:
+def demand_reason(reason: str | None) -> None:
     from pipeline.record import Reason
 
     if reason is not None and reason not in get_args(Reason):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import clock
 from pipeline.cli.doctor_check import Check, error, ok, warning
-from pipeline.cli.machine import this_machine
+from pipeline.tasks.machine import this_machine
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _DISK_MIN, _DISK_GOOD = 512 * _MIB, 2 * _GIB

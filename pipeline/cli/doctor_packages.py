@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "motet"
 PYTHON_MIN, PYTHON_BELOW = (3, 11), (3, 14)
-_EXTRAS = {"broker": "`motet kafka start` and the demo", "models": "encoders with weights"}
+_EXTRAS = {
+    "broker": "`motet kafka start` and the demo",
+    "models": "encoders with weights",
+    "train": "curves, evaluation and explanation",
+}
 _CRC_INPUT, _CRC = b"123456789", 0xE3069283  # the check value of CRC-32C (RFC 3720, B.4)
 _RAY_LIMIT_S = 120
 _TOOL_LIMIT_S = 20

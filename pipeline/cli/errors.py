@@ -7,9 +7,11 @@ cluster cannot be reached at start. A traceback is shown with ``MOTET_DEBUG=1`` 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
@@ -21,8 +23,18 @@ _ClickError: type[BaseException] = typer.BadParameter.__mro__[2]
 DEBUG = "MOTET_DEBUG"
 
 
-def guarded(command: Callable[[], object]) -> int:
-    """Runs a command and gives its exit code; whatever it raises becomes lines on stderr."""
+# What the parser says of a value, in our words.
+_NOT_VALID = {
+    "Input should be a valid integer": "it is no whole number",
+    "Input should be a valid number": "it is no number",
+}
+
+
+def guarded(command: Callable[[], object], root: Any = None, arguments: Sequence[str] = ()) -> int:
+    """Runs a command and gives its exit code; whatever it raises becomes lines on stderr.
+
+    ``root``: the tree of commands that ``arguments`` are for, for errors of usage.
+    """
     try:
         command()
         if sys.stdout is not None:
@@ -37,18 +49,18 @@ def guarded(command: Callable[[], object]) -> int:
     except (Exception, SystemExit) as error:  # a user's class may call sys.exit
         if os.environ.get(DEBUG):
             traceback.print_exc()
-        return report(error)
+        return report(error, root, arguments)
     return 0
 
 
-def report(error: BaseException) -> int:
+def report(error: BaseException, root: Any = None, arguments: Sequence[str] = ()) -> int:
     """Writes the error's lines to stderr and gives its exit code."""
     if isinstance(error, MotetError):
         for line in str(error).splitlines() or [type(error).__name__]:
             say(f"motet: error: {line}")
         return error.exit_code
     if isinstance(error, _ClickError):
-        say(f"motet: error: {_usage(error)}")
+        say(f"motet: error: {_usage(error, root, arguments)}")
         return 2
     first = (str(error).splitlines() or [""])[0]
     shown = f"{type(error).__name__}: {first}" if first else type(error).__name__
@@ -58,14 +70,54 @@ def report(error: BaseException) -> int:
     return 1
 
 
-def _usage(error: BaseException) -> str:
-    message: str = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
-    message = message.replace(": Value error, ", ": ")  # what some versions put before a choice
-    message = message.replace(". Did you mean", "; did you mean")
+def _usage(error: Any, root: Any, arguments: Sequence[str]) -> str:
+    """What is wrong with a command line, and which ``--help`` shows what it takes."""
+    command, path = _command(root, arguments)
+    if error.ctx is not None:
+        path = error.ctx.command_path
+    message = _of_option(error, command, arguments)
+    if message is None:
+        text = " ".join(error.format_message().split()).rstrip(".")
+        text = text.replace(": Value error, ", ": ")  # what some versions put before a choice
+        text = text.replace(". Did you mean", "; did you mean")
+        text = re.sub(r" \(Possible options: (.+)\)$", r"; did you mean \1?", text)
+        message = text[:1].lower() + text[1:]
     end = "" if message.endswith("?") else ";"
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "motet"
-    return f"{message[:1].lower()}{message[1:]}{end} `{command} --help` shows what it takes"
+    return f"{message}{end} `{path} --help` shows what it takes"
+
+
+def _command(root: Any, arguments: Sequence[str]) -> tuple[Any, str]:
+    """The command that the arguments are for, and how it is called.
+
+    What is wrong with an option's form is found before the parser knows its context.
+    """
+    command, path = root, "motet"
+    for word in arguments:
+        inner = getattr(command, "commands", {}).get(word)
+        if inner is None:
+            break
+        command, path = inner, f"{path} {word}"
+    return command, path
+
+
+def _of_option(error: Any, command: Any, arguments: Sequence[str]) -> str | None:
+    """An option without its value, or with one of the wrong form; None for other errors."""
+    name = str(getattr(error, "option_name", None))
+    takes = {opt: each for each in getattr(command, "params", ()) for opt in each.opts}
+    if name in takes and "requires an argument" in error.format_message():
+        option = takes[name]
+        form = option.metavar or name.lstrip("-").upper()
+        told = " ".join((option.help or "").split()).rstrip(".")
+        return f"{name} needs a value: {name} {form}" + (
+            f" ({told[:1].lower()}{told[1:]})" if told else ""
+        )
+    option = getattr(error, "param", None)
+    why = next((w for text, w in _NOT_VALID.items() if text in error.format_message()), None)
+    if option is None or why is None:
+        return None
+    words = [part for word in arguments for part in word.split("=", 1)]
+    flag = next((word for word in option.opts if word in words), None)
+    return None if flag is None else f"{flag} = {words[words.index(flag) + 1]}: {why}"
 
 
 def _pipe_closed() -> int:

@@ -56,7 +56,7 @@ def plan(
     Exit code 1, with what is missing, where it could not run. Starts no Ray: where the file
     names no cluster, the plan is for this machine.
     """
-    from pipeline.cli.machine import this_machine
+    from pipeline.tasks.machine import this_machine
     from pipeline.tasks.planning import Resources, place
 
     spec = load_spec(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.cli.terminal import say
 from pipeline.connectors.files import PICTURES, Pictures, SourceFile, Target, parts
@@ -12,31 +12,70 @@ from pipeline.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
     from pipeline.spec import InputSpec, PipelineSpec
+    from pipeline.spec.media_type import MediaType
 
+AUDIO_RATE = 48_000  # any that every type can be written in
 _HEADER = "header:"
 
 
-def targeted(
-    files: Sequence[SourceFile],
-    topic: str | None,
-    spec: PipelineSpec | None,
-    only: Sequence[str],
-    kind: str | None,
+class To(NamedTuple):
+    """Where everything goes: to one topic (``media``: as that type), or by a pipeline file.
+
+    ``only``: the inputs that may be chosen; ``kind``: of films and live sources only that part.
+    """
+
+    topic: str | None = None
+    media: MediaType | None = None
+    spec: PipelineSpec | None = None
+    only: Sequence[str] = ()
+    kind: str | None = None
+
+
+def targeted(files: Sequence[SourceFile], to: To) -> list[tuple[SourceFile, Target]]:
+    """Each file, and each part of a film, with its target; raises InvalidInput."""
+    return [chosen for file in files for chosen in targets_of(file, parts(file), to)]
+
+
+def targets_of(
+    file: SourceFile, held: Sequence[SourceFile], to: To
 ) -> list[tuple[SourceFile, Target]]:
-    """Each file, and each part of a film, with its target; ``kind``: of films only that part."""
-    if spec is not None:
-        check_inputs(spec, only)
-    found: list[tuple[SourceFile, Target]] = []
-    for file in files:
-        held = _held(file, kind)
-        if spec is None:
-            found.extend((part, Target(topic or "")) for part in _one_kind(file, held))
-            continue
-        taken, left = choose_inputs(spec, file, held, only)
+    """The parts of one source with their targets; says what of it is left out."""
+    from pipeline.connectors.sound_cutter import audio_form
+
+    if to.kind is not None and file.is_film:
+        wanted = [part for part in held if part.kind == to.kind]
+        if not wanted:
+            why = f"{file.shown} holds none"
+            raise InvalidInput(Problem("--kind", to.kind, why, "leave it out"))
+        held = wanted
+    if to.spec is None:
+        found = [_to_topic(file, held, to)]
+    else:
+        check_inputs(to.spec, to.only)
+        found, left = choose_inputs(to.spec, file, held, to.only)
         for part in left:
-            say(f"motet: {file.path}: its {part.kind} is left out, since no input takes it")
-        found.extend(taken)
+            say(f"motet: {file.shown}: its {part.kind} is left out, since no input takes it")
+    for part, target in found:
+        if part.kind == "audio":
+            audio_form(target.content_type, AUDIO_RATE, 1)
     return found
+
+
+def _to_topic(file: SourceFile, held: Sequence[SourceFile], to: To) -> tuple[SourceFile, Target]:
+    """The one part of a source that a topic takes; raises InvalidInput for a film with two."""
+    if to.media is None:
+        if len(held) > 1:
+            why = "it has sound and pictures, and the records of a topic are of one kind"
+            remedy = "add --kind audio or --kind image, or send it by --to FILE"
+            raise InvalidInput(Problem("SOURCE", file.shown, why, remedy))
+        return held[0], Target(to.topic or "")
+    media = to.media
+    fitting = [part for part in held if _fits(media, part)]
+    if not fitting:
+        kinds = " and ".join(part.kind for part in held)
+        why = f"{file.shown} holds {kinds}"
+        raise InvalidInput(Problem("--type", str(media), why, "leave it out, or give another"))
+    return fitting[0], Target(to.topic or "", str(media))
 
 
 def pictures(fps: str | None, scale: int | None, spec: PipelineSpec | None) -> Pictures:
@@ -61,17 +100,6 @@ def _rate(fps: str) -> Fraction:
     return rate
 
 
-def _held(file: SourceFile, kind: str | None) -> list[SourceFile]:
-    """The parts of a film that are asked for; any other file is its only part."""
-    held = parts(file)
-    if kind is None or not file.is_film:
-        return held
-    wanted = [part for part in held if part.kind == kind]
-    if not wanted:
-        raise InvalidInput(Problem("--kind", kind, f"{file.path} holds none", "leave it out"))
-    return wanted
-
-
 def check_inputs(spec: PipelineSpec, only: Sequence[str]) -> None:
     """Raises InvalidInput where ``--input`` names no input of the file."""
     unknown = [name for name in only if name not in spec.inputs]
@@ -79,15 +107,6 @@ def check_inputs(spec: PipelineSpec, only: Sequence[str]) -> None:
         remedy = f"name one of {', '.join(spec.inputs)}"
         why = f"pipeline '{spec.name}' has no such input"
         raise InvalidInput(*(Problem("--input", name, why, remedy) for name in unknown))
-
-
-def _one_kind(file: SourceFile, held: Sequence[SourceFile]) -> Sequence[SourceFile]:
-    """The one part of a file that a topic takes; raises InvalidInput for a film with two."""
-    if len(held) > 1:
-        why = "a film has sound and pictures, and the records of a topic are of one kind"
-        remedy = "add --kind audio or --kind image, or send it by --to FILE"
-        raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
-    return held
 
 
 def choose_inputs(
@@ -103,7 +122,7 @@ def choose_inputs(
         inputs = ", ".join(f"{name} takes {given.media}" for name, given in spec.inputs.items())
         why = f"no input takes the sound or the pictures of a film ({inputs})"
         remedy = "leave it out, or send one of them to a topic with --topic and --kind"
-        raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
+        raise InvalidInput(Problem("SOURCE", file.shown, why, remedy))
     chosen = [(part, choose_input(spec, part, only)) for part in taken or held]
     return chosen, [part for part in held if part not in taken] if taken else []
 
@@ -123,19 +142,24 @@ def choose_input(spec: PipelineSpec, file: SourceFile, only: Sequence[str]) -> T
         taken = ", ".join(f"{name} takes {given.media}" for name, given in inputs.items())
         why = f"no input of pipeline '{spec.name}' takes {file.kind} ({taken})"
         remedy = "leave it out, or send it to a topic with --topic"
-        raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
+        raise InvalidInput(Problem("SOURCE", file.shown, why, remedy))
     if len(fitting) > 1:
         why = f"{', '.join(fitting)} all take {file.kind}"
         remedy = f"choose with --input {next(iter(fitting))}"
-        raise InvalidInput(Problem("SOURCE", str(file.path), why, remedy))
+        raise InvalidInput(Problem("SOURCE", file.shown, why, remedy))
     [(name, given)] = fitting.items()
     return Target(given.topic, str(given.media), _stream_header(name, given))
 
 
 def _takes(given: InputSpec, file: SourceFile) -> bool:
-    """Whether an input takes the file: a film's pictures also go as film, not taken out of it."""
-    kind = given.media.kind
-    return kind == file.kind or (file.is_film and file.kind == "image" and kind == "video")
+    return _fits(given.media, file)
+
+
+def _fits(media: MediaType, file: SourceFile) -> bool:
+    """Whether a file can go as a type: a film's pictures also as film, not taken out of it."""
+    return media.kind == file.kind or (
+        file.is_film and file.kind == "image" and media.kind == "video"
+    )
 
 
 def _stream_header(name: str, given: InputSpec) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.arguments import FileArgument, WaitOption, load_spec
+from pipeline.cli.arguments import FileArgument, SetOption, WaitOption, load_spec
 from pipeline.cli.terminal import emit, say, stopping
 from pipeline.errors import InvalidInput, Problem
 
@@ -63,10 +63,7 @@ def run(
             help="Run beside it under this name, into the output topics with .NAME appended.",
         ),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file (repeatable)."),
-    ] = None,
+    sets: SetOption = None,
     page: Annotated[
         bool,
         typer.Option(
@@ -96,9 +93,10 @@ def run(
     # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
     # that is missing need not wait for
     from pipeline.encoders.checking import check_pipeline
+    from pipeline.fusion.rules import Fuser
 
     host = cluster or local_host()
-    check_pipeline(spec)
+    Fuser.of(spec, check_pipeline(spec))  # a head that does not fit is told before anything starts
     summary, stopped = run_pipeline(host, spec, connector, until_end=until_end, page=page)
     if summary["dead_letter"]:
         _say_letters(summary["dead_letter"], file, spec, file_spec)
@@ -115,14 +113,10 @@ def create_command(file: Path, spec: PipelineSpec, file_spec: PipelineSpec) -> s
 
 
 def demand_gpus(spec: PipelineSpec) -> None:
-    """A number in ``num_gpus`` is a demand in one process too; raises InvalidInput."""
-    from pipeline.cli.machine import this_machine
-    from pipeline.tasks.planning import Resources, missing
+    """The GPUs that the file demands are on this machine; raises InvalidInput."""
+    from pipeline.tasks import machine
 
-    machine = this_machine()
-    problems = missing(spec, Resources(machine.cpus, machine.gpus))
-    if problems:
-        raise InvalidInput(*problems)
+    machine.demand_gpus(spec)
 
 
 def _say_letters(count: int, file: Path, spec: PipelineSpec, file_spec: PipelineSpec) -> None:

@@ -12,7 +12,10 @@ from typing import Any
 
 import typer
 
+from pipeline import clock
 from pipeline.errors import MotetError
+
+TOGETHER_US = 500_000  # signals that come within it are one
 
 
 def emit(line: str) -> None:
@@ -62,13 +65,17 @@ def printable(text: str) -> str:
 def stopping() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that work ends where it can end cleanly.
 
-    A second signal is not held back: it interrupts at once.
+    A second signal is not held back: it interrupts at once. One that comes with the first is
+    the same: ``timeout`` sends each to the process, and to its group.
     """
     stop = threading.Event()
+    asked_us = 0
 
     def asked(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        nonlocal asked_us
+        if stop.is_set() and clock.monotonic_us() - asked_us > TOGETHER_US:
             raise KeyboardInterrupt
+        asked_us = asked_us or clock.monotonic_us()
         stop.set()
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -82,6 +82,8 @@ def try_encoder(
         done.append(tried)
         if not as_json:
             emit(_line(tried))
+            for line in tried.details():
+                emit(f"    {line}")
         if len(done) == number:
             break
     if not done:

@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 
 from pipeline import clock
 from pipeline.batching.batch import StageJob
 from pipeline.cli.trying_windows import INPUT, Window, windows_of
 from pipeline.connectors.files import SourceFile
 from pipeline.connectors.sound_file import unreadable
-from pipeline.encoders.base import Audio, Encoder
+from pipeline.encoders.base import Audio, Encoder, Said
 from pipeline.encoders.clips import ClipBuilder, StagePlan
+from pipeline.encoders.frames import wish_of
 from pipeline.encoders.loading import kinds_taken, load_encoder, vector_length
 from pipeline.encoders.outputs import checked
 from pipeline.errors import InvalidInput, MotetError, Problem
@@ -27,6 +29,8 @@ from pipeline.spec.user_class import one_line
 
 _NUMBERS_SHOWN = 6
 _TEXT_SHOWN = 200
+_LINES_SHOWN = 24  # of data
+_WIDTH = 100
 _REFUSED_SHOWN = 10
 # A picture is what a film shows, too.
 _SEEN = ("image", "video")
@@ -54,9 +58,30 @@ class Tried(NamedTuple):
             return f"audio {len(self.output.samples)} samples at {self.output.rate} Hz"
         if isinstance(self.output, np.ndarray):
             return f"image {self.output.shape[0]} x {self.output.shape[1]} (height, width)"
-        text = repr(self.output)
-        cut = text if len(text) <= _TEXT_SHOWN else f"{text[: _TEXT_SHOWN - 3]}..."
-        return f"{self.gives} {cut}"
+        if isinstance(self.output, str):
+            text = repr(str(self.output))
+            cut = text if len(text) <= _TEXT_SHOWN else f"{text[: _TEXT_SHOWN - 3]}..."
+            return f"{self.gives} {cut}"
+        return self.gives
+
+    def details(self) -> list[str]:
+        """Data, or what came with a text, as lines of YAML: a list of values is one of them."""
+        data = self._data()
+        if not data:
+            return []
+        text = yaml.safe_dump(
+            data, default_flow_style=None, sort_keys=False, allow_unicode=True, width=_WIDTH
+        )
+        lines = text.splitlines()
+        if len(lines) > _LINES_SHOWN:
+            more = f"... and {len(lines) - _LINES_SHOWN + 1} lines more; --json gives all of it"
+            lines = [*lines[: _LINES_SHOWN - 1], more]
+        return lines
+
+    def _data(self) -> dict[str, Any] | None:
+        if isinstance(self.output, Said):
+            return self.output.data
+        return self.output if isinstance(self.output, dict) else None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -65,6 +90,7 @@ class Tried(NamedTuple):
             "end_us": self.end_us,
             "seconds": self.encode_us / 1e6,
             "output": self._output(),
+            **({"said": self.output.data} if isinstance(self.output, Said) else {}),
         }
 
     def _output(self) -> dict[str, Any]:
@@ -130,7 +156,8 @@ class Trial:
                     yield tried
 
     def _try(self, window: Window) -> Tried | None:
-        builder = ClipBuilder(StagePlan("try", (INPUT,)), self.takes, self.rate)
+        plan = StagePlan("try", (INPUT,))
+        builder = ClipBuilder(plan, self.takes, self.rate, wish_of(self.encoder))
         job = StageJob(window.stream, window.start_us, window.end_us, window.records)
         [built] = builder.build([job])
         for _, why in built.undecodable:

@@ -29,10 +29,13 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a pipeline file; every error is one line with key, value, reason and remedy."""
+    from pipeline.spec.head_card import check_head
+
     spec: PipelineSpec | None = None
     warnings: list[Problem] = []
     try:
         spec = load_spec(file)
+        check_head(spec)
         if connect:
             warnings = _check_outside(spec, str(file), wait)
     except MotetError as error:

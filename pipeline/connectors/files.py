@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pipeline.connectors.live import is_live
 from pipeline.errors import InvalidInput, Problem
 
 SourceKind = Literal["audio", "image", "text", "video"]
@@ -52,19 +53,25 @@ TAKEN = (
     "mp4, mov, mkv, webm, wav, flac, ogg, opus, mp3, m4a, aac, jpg, png, webp and txt files, "
     "and folders of them"
 )
-RECORD_IT = "record it to a file first: ffmpeg -i URL -t 60 film.mp4"
+STREAM_FIELDS = ("{stem}", "{name}", "{folder}")
 
 
 class SourceFile(NamedTuple):
     """A file that can be published; ``content_type`` is what its bytes are.
 
     A film is two of them, its sound and its pictures: its ``kind`` is ``video`` until
-    ``parts`` has looked what it holds.
+    ``parts`` has looked what it holds. A live source is like a film; ``label`` is its name.
     """
 
     path: Path
     kind: SourceKind
     content_type: str
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What errors call it."""
+        return self.label or str(self.path)
 
     @property
     def is_film(self) -> bool:
@@ -136,9 +143,9 @@ def expand(sources: Sequence[str]) -> tuple[list[SourceFile], list[Path]]:
     problems: list[Problem] = []
     for source in sources:
         path = Path(source)
-        if "://" in source or str(path).startswith("/dev/"):
-            why = "URLs and devices are not taken in this version"
-            problems.append(Problem("SOURCE", source, why, RECORD_IT))
+        if is_live(source):
+            why = "URLs and devices are for `motet publish`"
+            problems.append(_refused(source, why))
         elif path.is_dir():
             inside = list(_walk(path))
             files = [file for file in map(_classify, inside) if file is not None]
@@ -250,14 +257,14 @@ def timelines(
     stream: str | None,
     pictures: Pictures = PICTURES,
 ) -> list[Timeline]:
-    """Groups files into timelines: by topic, kind and stream (``stream``, else the file's stem).
+    """Groups files into timelines: by topic, kind and stream (see ``stream_id``).
 
     Raises InvalidInput for a stream id that the contract does not take.
     """
     groups: dict[tuple[Target, SourceKind, str], list[SourceFile]] = {}
     problems: list[Problem] = []
     for file, target in files:
-        name = file.path.stem if stream is None else stream
+        name = stream_id(stream, file.path)
         if not 1 <= len(name.encode(errors="surrogateescape")) <= 256:
             why = "a stream id has 1 to 256 bytes"
             problems.append(Problem("--stream", name[:40], why, "give a shorter one with --stream"))
@@ -268,6 +275,15 @@ def timelines(
         Timeline(target, name, tuple(group), chunk_us, pictures)
         for (target, _, name), group in groups.items()
     ]
+
+
+def stream_id(template: str | None, path: Path) -> str:
+    """The stream of a file: its stem, or what is given, with STREAM_FIELDS filled in."""
+    if template is None:
+        return path.stem
+    for field, value in zip(STREAM_FIELDS, (path.stem, path.name, path.parent.name), strict=True):
+        template = template.replace(field, value)
+    return template
 
 
 def merge(

@@ -123,19 +123,35 @@ def picture_pieces(path: Path, content_type: str, pictures: Pictures) -> Iterato
             raise unreadable(path, "it holds no pictures")
         stream.thread_type = "AUTO"
         begin_us = origin_us(container)
-        tick = -1
+        taker = PictureTaker(content_type, pictures)
         with reading(path):
             for frame in container.decode(stream):
                 if frame.pts is None:
                     continue
                 at_us = max(0, round(frame.pts * frame.time_base * 1_000_000) - begin_us)
-                found = int(at_us * pictures.fps // 1_000_000)
-                if found <= tick:
-                    continue
-                tick = found
-                end_us = max(at_us + 1, int((tick + 1) * 1_000_000 / pictures.fps))
-                payload = _encoded(frame, content_type, pictures.width_max)
-                yield Piece(at_us, end_us, at_us, content_type, payload, end_us - at_us)
+                yield from taker.feed(frame, at_us)
+
+
+class PictureTaker:
+    """Takes the first picture in each tick of ``pictures.fps``, counted from time 0.
+
+    Invariant: the ticks of what is taken rise, so no picture of a tick is taken twice and none
+    overlaps another, whatever the times of the frames do.
+    """
+
+    def __init__(self, content_type: str, pictures: Pictures) -> None:
+        self._content_type = content_type
+        self._pictures = pictures
+        self._tick = -1
+
+    def feed(self, frame: Any, at_us: int) -> Iterator[Piece]:
+        tick = int(at_us * self._pictures.fps // 1_000_000)
+        if tick <= self._tick:
+            return
+        self._tick = tick
+        end_us = max(at_us + 1, int((tick + 1) * 1_000_000 / self._pictures.fps))
+        payload = _encoded(frame, self._content_type, self._pictures.width_max)
+        yield Piece(at_us, end_us, at_us, self._content_type, payload, end_us - at_us)
 
 
 def _encoded(frame: Any, content_type: str, width_max: int | None) -> bytes:

@@ -16,6 +16,8 @@ from pipeline.spec.media_type import parse_media_type
 
 # What a pipeline reads, by FFmpeg's names of codecs.
 CODECS = {"mp4": ("h264", "hevc", "av1", "vp9", "mpeg4"), "h264": ("h264",)}
+KEY_FRAMES = "set its key frame interval to a second or two, or give the input type image/jpeg"
+START_CODES = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 AS_JPEG = "give the input type image/jpeg, or encode it first: ffmpeg -i FILM -c:v libx264 out.mp4"
 
 
@@ -27,58 +29,104 @@ def film_pieces(path: Path, content_type: str, chunk_us: int) -> Iterator[Piece]
     timestamps, the same as those of ``film_media.Sound``. Raises InvalidInput where the film
     holds no such pictures, or some that a pipeline would not read.
     """
-    form = parse_media_type(content_type).format
     with film_media.opened(path) as container:
         stream = film_media.picture_stream(container)
         if stream is None:
             raise unreadable(path, "it holds no pictures")
-        codec = stream.codec_context.name
-        if stream.codec_context.codec.canonical_name not in CODECS[form]:
-            raise unreadable(path, f"its pictures are {codec}, not {content_type}; {AS_JPEG}")
+        cutter = FilmCutter(str(path), stream, content_type, chunk_us)
         origin_us = film_media.origin_us(container)
         with film_media.reading(path):
-            for packets, following in _records(path, container, stream, chunk_us):
-                at_us = max(0, _us(_first(packets), stream.time_base) - origin_us)
-                end = following if following is not None else _end(packets)
-                end_us = max(at_us + 1, _us(end, stream.time_base) - origin_us)
-                payload = _mp4(packets, stream) if form == "mp4" else _byte_stream(packets, stream)
-                _check(path, form, payload)
-                yield Piece(at_us, end_us, end_us, content_type, payload, end_us - at_us)
+            for packet in container.demux(stream):
+                yield from _placed(cutter.feed(packet), origin_us)
+            yield from _placed(cutter.end(), origin_us)
 
 
-def _records(
-    path: Path, container: Any, stream: Any, chunk_us: int
-) -> Iterator[tuple[list[Any], int | None]]:
-    """The packets of each record, and when the next one's first frame is shown.
+def _placed(pieces: Iterator[Piece], origin_us: int) -> Iterator[Piece]:
+    for piece in pieces:
+        at_us = max(0, piece.at_us - origin_us)
+        end_us = max(at_us + 1, piece.end_us - origin_us)
+        yield piece._replace(at_us=at_us, end_us=end_us, due_us=end_us, mediadur_us=end_us - at_us)
 
-    Where the frame after a key frame is shown before it, the GOP is open: that frame looks
-    behind the key frame, and no cut is made there.
+
+class FilmCutter:
+    """Packets of pictures in, records out that begin with a key frame and are a closed GOP each.
+
+    Invariant: every packet from the first key frame on is in one record. Where the frame after
+    a key frame is shown before it, the GOP is open: that frame looks behind the key frame, and
+    no cut is made there. Times are the stream's own, in microseconds. ``name`` is what errors
+    name; raises InvalidInput for pictures that cannot go as ``content_type``.
+
+    With ``bytes_max`` no more than that is held: where no key frame comes in so many bytes, they
+    are left out and ``feed`` raises InvalidInput; the next key frame begins anew.
     """
-    current: list[Any] = []
-    fresh: Any = None  # a key frame that may begin the next record
-    for packet in container.demux(stream):
+
+    def __init__(
+        self,
+        name: str,
+        stream: Any,
+        content_type: str,
+        chunk_us: int,
+        bytes_max: int | None = None,
+    ) -> None:
+        self._form = parse_media_type(content_type).format
+        codec = stream.codec_context.name
+        if stream.codec_context.codec.canonical_name not in CODECS[self._form]:
+            raise unreadable(name, f"its pictures are {codec}, not {content_type}; {AS_JPEG}")
+        self._name, self._stream = name, stream
+        self._content_type, self._chunk_us = content_type, chunk_us
+        self._bytes_max = bytes_max
+        self._current: list[Any] = []
+        self._fresh: Any = None  # a key frame that may begin the next record
+
+    def feed(self, packet: Any) -> Iterator[Piece]:
+        """The record that ends with the packet before, if one does; InvalidInput as ``_check``."""
         if packet.dts is None and packet.size == 0:
-            continue  # the end
+            return  # the end
         if packet.pts is None:
-            raise unreadable(path, f"its pictures have no times; {AS_JPEG}")
-        if fresh is not None:
+            raise unreadable(self._name, f"its pictures have no times; {AS_JPEG}")
+        if self._fresh is not None:
+            fresh, self._fresh = self._fresh, None
             if packet.pts > fresh.pts:
-                yield current, fresh.pts
-                current = []
-            current.append(fresh)
-            fresh = None
-        if not current and not packet.is_keyframe:
-            continue  # nothing can be decoded before the first key frame
-        long = current and (packet.pts - _first(current)) * stream.time_base * 1_000_000 >= chunk_us
-        if packet.is_keyframe and long:
-            fresh = packet
-        else:
-            current.append(packet)
-    if fresh is not None:
-        yield current, fresh.pts
-        current = [fresh]
-    if current:
-        yield current, None
+                done, self._current = self._current, [fresh]
+                self._take(packet)
+                yield self._piece(done, fresh.pts)
+                return
+            self._current.append(fresh)
+        self._take(packet)
+
+    def end(self) -> Iterator[Piece]:
+        """What is held: the last records."""
+        held, fresh = self._current, self._fresh
+        self._current, self._fresh = [], None
+        if held:
+            yield self._piece(held, None if fresh is None else fresh.pts)
+        if fresh is not None:
+            yield self._piece([fresh], None)
+
+    def _take(self, packet: Any) -> None:
+        if not self._current and not packet.is_keyframe:
+            return  # nothing can be decoded before the first key frame
+        if packet.is_keyframe and self._current:
+            held_us = (packet.pts - _first(self._current)) * self._stream.time_base * 1_000_000
+            if held_us >= self._chunk_us:
+                self._fresh = packet
+                return
+        self._current.append(packet)
+        if self._bytes_max is not None:
+            held_bytes = sum(each.size for each in self._current)
+            if held_bytes > self._bytes_max:
+                self._current = []
+                raise unreadable(self._name, f"no key frame in {held_bytes} bytes; {KEY_FRAMES}")
+
+    def _piece(self, packets: list[Any], following: int | None) -> Piece:
+        """``following``: when the next record's first frame is shown."""
+        at_us = _us(_first(packets), self._stream.time_base)
+        end = following if following is not None else _end(packets)
+        end_us = max(at_us + 1, _us(end, self._stream.time_base))
+        as_mp4 = self._form == "mp4"
+        payload = _mp4(packets, self._stream) if as_mp4 else _byte_stream(packets, self._stream)
+        _check(self._name, self._form, payload)
+        return Piece(at_us, end_us, end_us, self._content_type, payload, end_us - at_us)
 
 
 def _first(packets: list[Any]) -> int:
@@ -122,11 +170,15 @@ def _byte_stream(packets: list[Any], stream: Any) -> bytes:
     to_annex_b = av.bitstream.BitStreamFilterContext("h264_mp4toannexb", stream)
     found = [piece for packet in packets for piece in to_annex_b.filter(packet)]
     found += to_annex_b.filter(None)
-    return b"".join(bytes(piece) for piece in found)
+    payload = b"".join(bytes(piece) for piece in found)
+    parameters = bytes(stream.codec_context.extradata or b"")
+    if parameters.startswith(START_CODES) and parameters not in payload:
+        return parameters + payload  # as in RTSP, where they come once, beside the pictures
+    return payload
 
 
-def _check(path: Path, form: str, payload: bytes) -> None:
+def _check(name: str, form: str, payload: bytes) -> None:
     try:
         read_film(form, payload)
     except UndecodableRecord as error:
-        raise unreadable(path, f"a pipeline would not read its pictures ({error})") from None
+        raise unreadable(name, f"a pipeline would not read its pictures ({error})") from None

@@ -285,6 +285,13 @@ class MemoryControl:
             retention_bytes=retention if retention >= 0 else None,
         )
 
+    def delete_topics(self, names: Collection[str]) -> None:
+        for name in names:
+            self._broker.delete_topic(name)
+
+    def delete_group(self, group: str) -> None:
+        self._broker.delete_group(group)
+
     def last_record(self, partition: TopicPartition) -> LogRecord | None:
         return self._broker.last(partition)
 

@@ -219,6 +219,11 @@ class MemoryBroker:
                     )
             return self._groups.get(key)
 
+    def delete_group(self, group: str) -> None:
+        with self.changed:
+            for key in [key for key in self._groups if key[0] == group]:
+                del self._groups[key]
+
     def set_committed(self, group: str, offsets: Mapping[TopicPartition, Committed | None]) -> None:
         """What an operator's tool does: commits outside of any transaction; None drops."""
         with self.changed:

@@ -1,4 +1,4 @@
-"""Sends the records of files to topics: CloudEvents headers, partitions, pace.
+"""Sends records to topics: CloudEvents headers, partitions, pace.
 
 The invariant: one stream keeps one partition number in all topics, since the partition is
 murmur2 of the stream id and all topics have the same number of partitions. Without that a
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import quote
 
 from pipeline.connectors.files import FileRecord
@@ -19,11 +20,26 @@ from pipeline.slot.ports import OutRecord, Publisher, TopicInfo
 from pipeline.spec.units import format_rfc3339
 
 EVENT_TYPE = "motet.media.v1"
+SOURCE_PREFIX = "motet/publish/"
+
+
+class LiveCounts(NamedTuple):
+    """Of live sources: records that were dropped since the broker was slower, those that a source
+    sent again and that were left out, what could not be read, and lost connections.
+    """
+
+    dropped: int
+    repeated: int
+    damaged: int
+    reconnects: int
 
 
 @dataclass(slots=True)
 class Published:
-    """What was sent; times are event times of the first and the last sample, in microseconds."""
+    """What was sent; times are event times of the first and the last sample, in microseconds.
+
+    ``live`` is None where no source was live.
+    """
 
     records: int = 0
     value_bytes: int = 0
@@ -31,6 +47,7 @@ class Published:
     topics: set[str] = field(default_factory=set)
     first_us: int | None = None
     last_us: int | None = None
+    live: LiveCounts | None = None
 
     def add(self, record: FileRecord) -> None:
         self.records += 1
@@ -50,6 +67,7 @@ class Published:
             if self.first_us is None
             else format_rfc3339(self.first_us, "microseconds"),
             "last": None if self.last_us is None else format_rfc3339(self.last_us, "microseconds"),
+            **({} if self.live is None else self.live._asdict()),
         }
 
 
@@ -59,7 +77,7 @@ def headers(record: FileRecord) -> list[tuple[str, bytes]]:
         ("content-type", record.content_type),
         ("ce_specversion", "1.0"),
         ("ce_id", f"{record.stream}/{record.ts_us}"),
-        ("ce_source", f"motet/publish/{quote(record.source)}"),
+        ("ce_source", SOURCE_PREFIX + quote(record.source)),
         ("ce_type", EVENT_TYPE),
         ("ce_time", format_rfc3339(record.ts_us, "microseconds")),
         ("ce_sequence", f"{record.sequence:020d}"),

@@ -7,12 +7,23 @@ import shlex
 import shutil
 from pathlib import Path
 
-from pipeline.demo.assets import HERE, MEDIA, PARTITIONS, STREAMS, pipeline_text, sources
+from pipeline.demo.assets import (
+    HERE,
+    MEDIA,
+    OWN_CLASS,
+    PARTITIONS,
+    PHOTOGRAPHS,
+    STREAMS,
+    pipeline_text,
+    sources,
+)
 from pipeline.errors import InvalidInput, Problem
 
 FILE = "demo.yaml"
 FEED = "feed.sh"
 NAME_LENGTH_MAX = 50
+# As long as the speech: the film's 25 frames so often, a second each; each of four photographs.
+FILM_TIMES, PHOTOGRAPH = 2, "12s"
 
 _FEED = """\
 #!/bin/sh
@@ -36,11 +47,11 @@ end() {{
 trap 'sleep 1; end' INT
 trap end TERM
 
-# Sound, pictures and lines of text of one stream; each file goes to the input that takes it.
+# Media of one stream, in records of some length; each file goes to the input that takes it.
 play() {{
-    stream=$1
-    shift
-    "$motet" publish --to {file} --stream "$stream" --realtime --loop 0 --chunk 1s "$@" &
+    stream=$1 chunk=$2
+    shift 2
+    "$motet" publish --to {file} --stream "$stream" --realtime --loop 0 --chunk "$chunk" "$@" &
     players="$players $!"
 }}
 {plays}
@@ -52,7 +63,7 @@ wait
 _README = """\
 # {name}: the pipeline of `motet demo`, to be changed and run
 
-`{file}` is the pipeline, `media/` what is played (its licences: `media/NOTICE`).
+`{file}` is the pipeline, {own}`media/` what is played (its licences: `media/NOTICE`).
 
 In one terminal, a real Kafka, the topics, and three live streams until Ctrl-C:
 
@@ -73,20 +84,21 @@ data grows by about 0.6 GB an hour. When you are done:
 
     {program} kafka stop
 
-What `{feed}` does, command by command:
+What `{feed}` does, in short:
 
     {program} kafka start
     {program} topics create {file}
     {program} publish --to {file} --stream hall --realtime --loop 0 \\
-        media/speech media/frames media/captions/hall.txt
+        media/speech media/frames
 """
+_OWN = "`nearest_topic.py` a class of your own that it names, "
 
 
-def eject(folder: Path, program: str) -> str:
+def eject(folder: Path, program: str, *, models: bool) -> str:
     """Writes all of it and gives the pipeline's name, which is the folder's as far as it can be.
 
-    ``program`` is how the command ``motet`` is called here. Raises InvalidInput where the
-    folder holds something already or cannot be written.
+    ``program`` is how the command ``motet`` is called here; ``models``: the pipeline with
+    models. Raises InvalidInput where the folder holds something already or cannot be written.
     """
     name = pipeline_name(folder)
     try:
@@ -98,11 +110,19 @@ def eject(folder: Path, program: str) -> str:
         raise _not_written(folder, error.strerror or str(error)) from None
     try:
         shutil.copytree(MEDIA, folder / "media", copy_function=shutil.copyfile)
-        (folder / FILE).write_text(pipeline_text(name), encoding="utf-8")
+        (folder / FILE).write_text(pipeline_text(name, models), encoding="utf-8")
+        for path in OWN_CLASS if models else ():
+            shutil.copyfile(path, folder / path.name)
         (folder / FEED).write_text(feed_text(program), encoding="utf-8")
         (folder / FEED).chmod(0o755)
         (folder / "README.md").write_text(
-            _README.format(name=name, file=FILE, feed=FEED, program=shlex.quote(program)),
+            _README.format(
+                name=name,
+                file=FILE,
+                feed=FEED,
+                program=shlex.quote(program),
+                own=_OWN if models else "",
+            ),
             encoding="utf-8",
         )
     except OSError as error:
@@ -114,7 +134,7 @@ def eject(folder: Path, program: str) -> str:
 def _empty(folder: Path) -> None:
     """Removes what was written; the folder was empty before."""
     shutil.rmtree(folder / "media", ignore_errors=True)
-    for name in (FILE, FEED, "README.md"):
+    for name in (FILE, FEED, "README.md", *(path.name for path in OWN_CLASS)):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -144,9 +164,13 @@ def feed_text(program: str) -> str:
     plays = []
     for stream in STREAMS:
         paths = [path.relative_to(HERE) for path in sources(stream)]
-        # The folder's files play in sorted order, as `sources` has them.
-        shown = dict.fromkeys(p.parent if p.parent.name == "frames" else p for p in paths)
-        plays.append(" \\\n    ".join([f"play {stream}", *(path.as_posix() for path in shown)]))
+        # The folders' files play in sorted order, as `sources` has them.
+        other = [path for path in paths if path.suffix != ".jpg"]
+        pictures = next(path.parent for path in paths if path.suffix == ".jpg")
+        if pictures.name == PHOTOGRAPHS:
+            plays += [_play(stream, "1s", other), _play(stream, PHOTOGRAPH, [pictures])]
+        else:
+            plays.append(_play(stream, "1s", [*other, *[pictures] * FILM_TIMES]))
     return _FEED.format(
         file=FILE,
         program=shlex.quote(program),
@@ -154,3 +178,7 @@ def feed_text(program: str) -> str:
         plays="\n".join(plays),
         streams=", ".join(STREAMS),
     )
+
+
+def _play(stream: str, chunk: str, paths: list[Path]) -> str:
+    return " \\\n    ".join([f"play {stream} {chunk}", *(path.as_posix() for path in paths)])

@@ -122,7 +122,7 @@ class Show:
             topics = usable(control.topics({line.target.topic for line in lines}), "")
         finally:
             control.close()
-        # The next whole second, so that the first window is whole.
+        # On a whole second: windows of one second are whole from the first on.
         start_us = -(-clock.wall_us() // 1_000_000) * 1_000_000
         self._fed_us = clock.monotonic_us()
         self.say(f"the pipeline runs; live streams: {', '.join(STREAMS)}")

@@ -1,7 +1,9 @@
-"""How the demo shows a result: a row with bars on a terminal, a plain line elsewhere."""
+"""How the demo shows a result: rows with bars on a terminal, a plain line elsewhere."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +50,11 @@ class Rows:
         left = self.paint(f"{_cut(result['stream'], 7):<8}", "cyan")
         return f"{left}{at:<9}{self.paint(f'{_cut(inputs, 7):<8}', colour)}{cells}{_after(seen)}"
 
+    def found(self, seen: Seen) -> str | None:
+        """What the stages found, below the row; None where no stage gives text or data."""
+        told = " · ".join(f"{stage}: {what}" for stage, what in findings(seen.result))
+        return self.paint(_cut(f"{'':<8}{told}", self.columns), "white") if told else None
+
     def _cell(self, result: Mapping[str, Any], stage: str) -> str:
         weight = result["weights"].get(stage)
         if weight is None:
@@ -66,8 +73,29 @@ def plain(seen: Seen) -> str:
         f"{result['stream']} {format_rfc3339(window['start_us'], 'seconds')} +{length:g}s "
         f"present={','.join(result['present'])} missing={','.join(result['missing']) or '-'} "
         f"weights={_numbers(result['weights'])} attribution={_numbers(result['attribution'])} "
+        f"{''.join(f'{stage}={json.dumps(what)} ' for stage, what in findings(result))}"
         f"after={_after(seen)}"
     )
+
+
+def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """In words what each stage of the demo gave: its text, its likeliest label, its faces."""
+    found: dict[str, str] = {stage: text or "-" for stage, text in result["text"].items()}
+    for stage, value in result["data"].items():
+        if "faces" in value:
+            found[stage] = str(_most_at_once(value["faces"]))
+        elif stage not in found and "labels" in value:
+            found[stage] = _likeliest(value["labels"])
+    return list(found.items())
+
+
+def _most_at_once(faces: Sequence[Mapping[str, Any]]) -> int:
+    """Of the faces in one frame: the same face is found in every frame that it is in."""
+    return max(Counter(face["time_us"] for face in faces).values(), default=0)
+
+
+def _likeliest(labels: Sequence[Mapping[str, Any]]) -> str:
+    return f"{labels[0]['label']} {labels[0]['score']:.2f}" if labels else "-"
 
 
 def bar_of(filled: float, cells: int) -> str:
@@ -114,4 +142,7 @@ class View:
             if self._shown % ROWS_BETWEEN_HEADINGS == 0:
                 self.emit(self.rows.heading())
             self.emit(self.rows.row(seen))
+            found = self.rows.found(seen)
+            if found is not None:
+                self.emit(found)
         self._shown += 1

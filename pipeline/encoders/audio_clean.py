@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.encoders.audio import window_samples
 from pipeline.encoders.base import Audio, Clip
 from pipeline.encoders.options import real, whole, wrong_option
+from pipeline.encoders.over_time import samples_start_us, window_samples
+from pipeline.encoders.to_device import to_device
 from pipeline.features.gate import Frames, Gate, high_pass, high_pass_half
 from pipeline.features.loudness import integrated_lufs
 from pipeline.media.clips import nearest_sample
@@ -72,14 +73,14 @@ class AudioClean:
         count = len(window)
         if clip.samples is None or not window.any():
             return np.zeros(count, np.float32)
-        samples_start_us = clip.start_us if clip.samples_start_us is None else clip.samples_start_us
-        start = max(0, nearest_sample(clip.start_us - samples_start_us, self.rate))
+        begin_us = samples_start_us(clip)
+        start = max(0, nearest_sample(clip.start_us - begin_us, self.rate))
         end = start + count
-        line = torch.from_numpy(np.array(clip.samples, np.float64)).to(self._device)
+        line = to_device(np.array(clip.samples, np.float32), self._device).double()
         if self._cut_hz is not None:
             line = high_pass(line, self.rate, self._cut_hz)
         edges = self._stretches(start, end, len(clip.samples))
-        first = samples_start_us * self.rate // 1_000_000
+        first = begin_us * self.rate // 1_000_000
         cleaned = self._gated(line, first, start, end, edges)
         cleaned = (cleaned * self._gain(line, edges, count)).clamp_(-1.0, 1.0)
         result: NDArray[np.float32] = cleaned.to(torch.float32).cpu().numpy()

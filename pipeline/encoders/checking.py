@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from pipeline.encoders.base import Encoder
-from pipeline.encoders.clips import StagePlan
 from pipeline.encoders.loading import kinds_taken, load_encoder, vector_length
+from pipeline.encoders.plan import StagePlan
 from pipeline.errors import InvalidInput, Problem
 from pipeline.spec.models import PipelineSpec
 from pipeline.spec.vector_lengths import unequal_lengths
@@ -62,6 +62,7 @@ def stage_plan(spec: PipelineSpec, stage: str, lengths: Mapping[str, int]) -> St
         after_us=declared.after_us,
         upstream_lengths={name: lengths[name] for name in declared.of if name in lengths},
         length=lengths.get(stage),
+        decode_time_us=spec.limits.decode_time_us,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from pipeline.encoders.base import Clip, Encoder
 from pipeline.errors import InvalidInput, Problem
 from pipeline.spec.catalog import AUDIO_RATE, check_encoder, implementation
+from pipeline.spec.own_files import resolved
 from pipeline.spec.units import Wrong
 from pipeline.spec.user_class import build, load_class, one_line
 
@@ -38,6 +39,7 @@ def load_encoder(
 ) -> Encoder:
     """Builds the encoder ``name`` (a built-in, or ``package.module:Class``) on the device.
 
+    ``folder`` is the pipeline file's: the user's own classes and files are found from it.
     ``key`` is its key in the file (``stages.sound.encoder``). Raises InvalidInput, naming the
     key or the option, where the class cannot be found or built, or keeps not to the protocol.
     """
@@ -46,7 +48,7 @@ def load_encoder(
     prefix = f"{parent}." if parent else ""
     if last != "encoder":
         prefix = f"{key}."
-    encoder = build(cls, name, {"device": device}, options, key, prefix)
+    encoder = build(cls, name, {"device": device}, resolved(name, options, folder), key, prefix)
     check_protocol(encoder, name, key)
     return encoder  # type: ignore[no-any-return]
 

@@ -21,6 +21,11 @@ _N_MELS_MAX = 1024
 _N_CHROMA_MAX = 120
 
 
+def samples_start_us(clip: Clip) -> int:
+    """When the clip's first sample is, which lies before the window where a context is there."""
+    return clip.start_us if clip.samples_start_us is None else clip.samples_start_us
+
+
 def window_samples(clip: Clip, rate: int) -> Samples:
     """The samples of the window itself: what a stage's ``context`` brought around it is left out.
 
@@ -31,8 +36,7 @@ def window_samples(clip: Clip, rate: int) -> Samples:
         return np.zeros(0, np.float32)
     if clip.rate is not None and clip.rate != rate:
         raise ValueError(f"the clip has {clip.rate} Hz where the encoder was built for {rate} Hz")
-    samples_start_us = clip.start_us if clip.samples_start_us is None else clip.samples_start_us
-    first = nearest_sample(clip.start_us - samples_start_us, rate)
+    first = nearest_sample(clip.start_us - samples_start_us(clip), rate)
     last = first + nearest_sample(clip.end_us - clip.start_us, rate)
     return clip.samples[max(0, first) : max(0, last)]
 
@@ -42,9 +46,9 @@ def feature_config(
     rate: Any,
     n_fft: Any,
     hop_length: Any,
-    win_length: Any,
-    window: Any,
-    center: Any,
+    win_length: Any = None,
+    window: Any = "hann",
+    center: Any = True,
     n_mels: Any = 128,
     fmin: Any = 0.0,
     fmax: Any = None,

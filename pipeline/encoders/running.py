@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pipeline.batching.batch import JobResult, StageJob
 from pipeline.batching.memory_limit import MemoryLimit
 from pipeline.encoders.base import Clip, Encoder, Output
-from pipeline.encoders.clips import ClipBuilder, StagePlan
-from pipeline.encoders.frames import portions, wish_of
+from pipeline.encoders.clips import ClipBuilder
+from pipeline.encoders.contents import is_costly
+from pipeline.encoders.decode_pool import INLINE, DecodePool
+from pipeline.encoders.frames import wish_of
 from pipeline.encoders.loading import kinds_taken
 from pipeline.encoders.outputs import checked
+from pipeline.encoders.picture_bytes import decoded_bytes, portions
+from pipeline.encoders.plan import BuiltClip, StagePlan
 from pipeline.spec.user_class import one_line
 
 UNDECODABLE = "undecodable"
+
+
+class Begun(NamedTuple):
+    """A job, and the builder of its batch, which decodes ahead; None: that is not begun yet."""
+
+    job: StageJob
+    builder: ClipBuilder | None = None
 
 
 class EncodeTask:
@@ -23,9 +37,10 @@ class EncodeTask:
     window of its batch: a failed batch is halved until the window that fails alone has failed.
     """
 
-    def __init__(self, encoder: Encoder, plan: StagePlan) -> None:
+    def __init__(self, encoder: Encoder, plan: StagePlan, pool: DecodePool = INLINE) -> None:
         self._encoder = encoder
         self._plan = plan
+        self._pool = pool
         self._takes = kinds_taken(encoder)
         self._rate: int | None = getattr(encoder, "rate", None)
         self._memory = MemoryLimit()
@@ -34,18 +49,42 @@ class EncodeTask:
     def run(self, jobs: Sequence[StageJob]) -> list[JobResult]:
         """Decodes, encodes in one call, checks; ``failure`` is one line where there is no output.
 
-        Films whose pictures would not fit into memory together make it several calls. Raises
+        Windows whose pictures would not fit into memory together make it several calls. Raises
         MemoryError only, which is the machine's fault and no window's.
         """
-        parts = portions(jobs, self._plan.before_us, self._plan.after_us, self._wish)
-        return [result for part in parts for result in self._run(part)]
+        return self.finish([Begun(job) for job in jobs])
 
-    def _run(self, jobs: Sequence[StageJob]) -> list[JobResult]:
-        builder = ClipBuilder(self._plan, self._takes, self._rate, self._wish)
+    def begin(self, jobs: Sequence[StageJob]) -> list[Begun]:
+        """Starts decoding a batch that waits, and returns at once; any thread may call it.
+
+        What is decoded ahead is bounded, for all replicas of the process together; a batch that
+        goes beyond it, or has nothing that is worth it, is decoded when it is run.
+        """
+        builder = None
+        if self._pool.threads and any(is_costly(each) for job in jobs for each in job.records):
+            size_bytes = sum(map(self._decoded_bytes, jobs))
+            if self._pool.reserve(size_bytes):
+                builder = self._builder()
+                weakref.finalize(builder, self._pool.release, size_bytes).atexit = False
+                builder.begin(jobs)
+        return [Begun(job, builder) for job in jobs]
+
+    def finish(self, begun: Sequence[Begun]) -> list[JobResult]:
+        """As ``run``, of batches that were begun, or of parts of them."""
+        parts = portions([self._decoded_bytes(each.job) for each in begun])
+        return [result for part in parts for result in self._run(begun[part])]
+
+    def _decoded_bytes(self, job: StageJob) -> int:
+        return decoded_bytes(job, self._plan.before_us, self._plan.after_us, self._wish)
+
+    def _builder(self) -> ClipBuilder:
+        return ClipBuilder(self._plan, self._takes, self._rate, self._wish, self._pool)
+
+    def _run(self, begun: Sequence[Begun]) -> list[JobResult]:
         results: list[JobResult] = []
         clips: list[tuple[Clip, JobResult]] = []
-        for job, built in zip(jobs, builder.build(jobs), strict=True):
-            result = JobResult(undecodable=built.undecodable)
+        for (job, _), built in zip(begun, self._built(begun), strict=True):
+            result = JobResult(undecodable=built.undecodable, timed_out=built.timed_out)
             results.append(result)
             if built.clip is not None:
                 clips.append((built.clip, result))
@@ -56,6 +95,18 @@ class EncodeTask:
         if clips:
             self._encode(clips)
         return results
+
+    def _built(self, begun: Sequence[Begun]) -> list[BuiltClip]:
+        """Batch by batch; those that were not begun together, so that they share what they can."""
+        built = []
+        for builder, group in itertools.groupby(begun, key=lambda each: each.builder):
+            jobs = [each.job for each in group]
+            if builder is None:
+                builder = self._builder()
+                if self._pool.threads:
+                    builder.begin(jobs)
+            built += builder.build(jobs)
+        return built
 
     def _nothing(self, job: StageJob) -> str:
         """Why a window has nothing to encode though no record of it was undecodable."""

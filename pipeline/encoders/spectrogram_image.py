@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from pipeline.encoders.audio import window_samples
 from pipeline.encoders.base import Clip
 from pipeline.encoders.options import one_of, real, whole, wrong_option
+from pipeline.encoders.over_time import feature_config, window_samples
 from pipeline.features.log_mel import log_mel
-from pipeline.features.mel import MelConfig
 from pipeline.spec.catalog import AUDIO_RATE
-from pipeline.spec.media_type import RATE_MAX
 
 SIDE_MAX = 4096
 _COLORS = ("grey", "cubehelix")
@@ -57,11 +55,8 @@ class SpectrogramImage:
         color: str = "grey",
     ) -> None:
         self._device = torch.device(device)
-        self._config = MelConfig(
-            rate=whole("rate", rate, 1, RATE_MAX, "Hz"),
-            n_fft=whole("n_fft", n_fft, 2, 1 << 16, "samples"),
-            hop_length=whole("hop_length", hop_length, 1, 1 << 16, "samples"),
-            n_mels=whole("n_mels", n_mels, 1, 1024),
+        self._config = feature_config(
+            rate=rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, n_mfcc=1
         )
         self.rate = self._config.rate
         self._size = (

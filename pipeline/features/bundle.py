@@ -9,6 +9,9 @@ Two promises (contract section 2, design section 6):
   the same call, nor on which other features are asked for, nor on the records that its samples
   came in. Kernels choose their way by shape, so every shape here is fixed: frames go through in
   tiles of one size, the last one filled up with zeros (test_features_batches.py).
+
+On a CPU spectra and log-mel are made eight frames at a time (spectra.py); elsewhere, and where
+frames have a length that is not made there, torch makes them, tile by tile (tiles.py).
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ import torch
 from pipeline.features.chroma import chroma_bank
 from pipeline.features.delta import delta
 from pipeline.features.framing import Layout, Samples, frame_window, tile_frames
-from pipeline.features.mel import MelConfig, dct_matrix, mel_bank
+from pipeline.features.lanes import LANES
+from pipeline.features.mel import MelConfig, dct_matrix, mel_bands, mel_bank
+from pipeline.features.spectra import spectra, tables
 from pipeline.features.tiles import MAGNITUDE, POWER, cepstra, fill_tiles, zero_crossings
 
 NAMES = (
@@ -30,6 +35,8 @@ NAMES = (
     "flatness", "zero_crossing_rate", "rms",
 )  # fmt: skip
 _CEPSTRAL = {"mfcc": 0, "mfcc_delta": 1, "mfcc_delta2": 2}  # and the order of the derivative
+
+_TILES = 4  # whose spectra are kept for the features that read them
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,8 @@ def bundle(
     Spectra under 1e-15 of full scale may be taken for silence.
     """
     device = torch.device(device)
-    tile = tile_frames(config, device)
+    only_lanes = set(names) == {"log_mel"} and tables(config, device) is not None
+    tile = LANES if only_lanes else tile_frames(config, device)
     # On a GPU TorchScript would fuse operations from the third call on, and round otherwise.
     as_written = torch.jit.optimized_execution(device.type == "cpu")  # type: ignore[attr-defined]
     with torch.inference_mode(), as_written:
@@ -141,9 +149,35 @@ def _fill(
     signal: torch.Tensor, config: FeatureConfig, tile: int, into: dict[str, torch.Tensor]
 ) -> None:
     """Everything that is computed frame by frame from the spectrum or the samples."""
+    made, hop = tables(config, signal.device), config.hop_length
+    if made is None or not into.keys() & POWER:
+        _fill_tiles(signal, config, tile, torch.empty(0, device=signal.device), into)
+        return
+    others = into.keys() - {"log_mel"}
+    # spectra that other features read are made for some tiles at a time: so they stay in a cache
+    total = len(next(iter(into.values())))
+    step = _TILES * tile if others else total
+    for first in range(0, total, max(1, step)):
+        rows = {name: array[first : first + step] for name, array in into.items()}
+        count = min(step, total - first)
+        piece = signal[first * hop : (first + count - 1) * hop + config.n_fft]
+        powers = signal.new_empty((count if others & POWER else 0, config.bins))
+        log_mel = rows.pop("log_mel", signal.new_empty((0, config.n_mels)))
+        spectra(piece.numpy(), hop, made, mel_bands(config), powers.numpy(), log_mel.numpy())
+        if others:
+            _fill_tiles(piece, config, tile, powers, rows)
+
+
+def _fill_tiles(
+    signal: torch.Tensor,
+    config: FeatureConfig,
+    tile: int,
+    powers: torch.Tensor,
+    into: dict[str, torch.Tensor],
+) -> None:
+    """As ``_fill``, in torch's operations; ``powers`` without rows are computed by them too."""
     device = signal.device
     bank = mel_bank(config, device) if "log_mel" in into else ()
-    ranges = [[b.bands.start, b.bands.stop, b.bins.start, b.bins.stop] for b in bank]
     chroma = torch.empty(0, device=device)
     if "chroma" in into:
         numbers = config.rate, config.n_fft, config.n_chroma, config.tuning
@@ -153,12 +187,13 @@ def _fill(
         frame_window(config, device),
         config.hop_length,
         tile,
-        ranges,
+        powers,
+        bool(into.keys() & POWER) and not len(powers),
+        [[b.bands.start, b.bands.stop, b.bins.start, b.bins.stop] for b in bank],
         [b.matrix for b in bank],
         chroma,
         _bins_hz(config.rate, config.n_fft, device),
         config.roll_percent,
-        bool(into.keys() & POWER),
         bool(into.keys() & MAGNITUDE),
         into,
     )

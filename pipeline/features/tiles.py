@@ -7,8 +7,72 @@ import torch
 from pipeline.features.one_call import one_call
 
 # By what they are made of: POWER needs the spectrum, MAGNITUDE also its root; rms only samples.
-POWER = frozenset({"log_mel", "chroma", "flatness", "centroid", "bandwidth", "rolloff"})
 MAGNITUDE = frozenset({"centroid", "bandwidth", "rolloff"})
+POWER = MAGNITUDE | {"log_mel", "chroma", "flatness"}
+
+
+@one_call
+def _power(frames: torch.Tensor) -> torch.Tensor:
+    # librosa rounds its spectrum to complex64 as well, before the power
+    spectrum = torch.view_as_real(torch.fft.rfft(frames).to(torch.complex64))
+    spectrum.mul_(spectrum)
+    return spectrum.select(-1, 0) + spectrum.select(-1, 1)
+
+
+@one_call
+def _fill_log_mel(
+    power: torch.Tensor, ranges: list[list[int]], matrices: list[torch.Tensor], out: torch.Tensor
+) -> None:
+    """dB re 1 of the bank's bands."""
+    for r, matrix in zip(ranges, matrices):  # noqa: B905 (TorchScript has no strict)
+        out[:, r[0] : r[1]] = torch.mm(power.to(matrix.dtype)[:, r[2] : r[3]], matrix)
+    # the logarithm is taken tile by tile too: its vector and scalar kernels differ in the last
+    # bit, and a tile's size leaves no scalar tail
+    out.clamp_(min=1e-10).log10_().mul_(10.0)  # librosa.power_to_db: amin
+
+
+@one_call
+def _fill_chroma(power: torch.Tensor, bank: torch.Tensor, out: torch.Tensor) -> None:
+    """Each frame's strongest class is 1."""
+    tiny = 1.17549435e-38  # librosa.util.normalize: what is smaller is left as it is
+    classes = torch.mm(power.to(bank.dtype), bank)[:, : out.size(1)]
+    peak = classes.amax(dim=1, keepdim=True)
+    out.copy_(classes / torch.where(peak < tiny, 1.0, peak))
+
+
+@one_call
+def _fill_flatness(power: torch.Tensor, out: torch.Tensor) -> None:
+    """The geometric mean over the arithmetic one; librosa.spectral_flatness: amin."""
+    floored = power.clamp(min=1e-10)
+    arithmetic = floored.mean(dim=1)
+    out[:, 0] = floored.log_().mean(dim=1).exp_() / arithmetic
+
+
+@one_call
+def _fill_moments(
+    magnitude: torch.Tensor,
+    bins_hz: torch.Tensor,
+    roll_percent: float,
+    rows: dict[str, torch.Tensor],
+) -> None:
+    """Centroid, bandwidth and rolloff, what of them is wanted, in Hz."""
+    tiny = 1.17549435e-38  # librosa.util.normalize
+    whole = torch.mv(magnitude, torch.ones_like(bins_hz))
+    divisor = torch.where(whole < tiny, 1.0, whole)
+    mean_hz = torch.mv(magnitude, bins_hz) / divisor
+    if "centroid" in rows:
+        rows["centroid"][:, 0] = mean_hz
+    if "bandwidth" in rows:
+        # in float64 the difference of squares is good to 1e-3 Hz in the worst case
+        square = torch.mv(magnitude, bins_hz * bins_hz) / divisor
+        rows["bandwidth"][:, 0] = (square - mean_hz * mean_hz).clamp_(min=0).sqrt_()
+    if "rolloff" in rows:
+        sums = magnitude.cumsum(dim=1)
+        wanted = roll_percent * sums[:, -1:]
+        place = torch.searchsorted(sums, wanted).squeeze(1).clamp_(max=bins_hz.size(0) - 1)
+        # a NaN has no place: the difference makes it one
+        nothing = wanted.squeeze(1) - wanted.squeeze(1)
+        rows["rolloff"][:, 0] = bins_hz[place] + nothing
 
 
 @one_call
@@ -17,75 +81,42 @@ def fill_tiles(
     window: torch.Tensor,
     hop: int,
     tile: int,
+    powers: torch.Tensor,
+    transform: bool,
     ranges: list[list[int]],
     matrices: list[torch.Tensor],
     chroma: torch.Tensor,
     bins_hz: torch.Tensor,
     roll_percent: float,
-    with_power: bool,
     with_magnitude: bool,
     into: dict[str, torch.Tensor],
 ) -> None:
     """Fills the arrays of ``into``, each (total, width), by the name of the feature.
 
-    Block i of the mel bank, ``matrices[i]``, makes the bands ``[r[0], r[1])`` of the bins
-    ``[r[2], r[3])``, with r = ``ranges[i]``; ``chroma`` may have more columns than are wanted.
+    ``powers`` are the spectra of all frames; with ``transform`` they are computed here. Block i of
+    the mel bank, ``matrices[i]``, makes the bands ``[r[0], r[1])`` of the bins ``[r[2], r[3])``,
+    with r = ``ranges[i]``; ``chroma`` may have more columns than are wanted.
     """
     n_fft = window.size(0)
-    amin = 1e-10  # librosa.power_to_db and spectral_flatness: the floor of a power
-    tiny = 1.17549435e-38  # librosa.util.normalize: what is smaller is left as it is
     reach = (tile - 1) * hop + n_fft  # samples under a tile
-    ones = torch.ones_like(bins_hz)
     total = (signal.size(0) - n_fft) // hop + 1
     for first in range(0, total, tile):
-        last = first + tile
-        piece = signal[first * hop : first * hop + reach].double().unfold(0, n_fft, hop)
-        if "rms" in into:
-            norm = torch.linalg.vector_norm(piece, dim=-1)
-            into["rms"][first:last, 0] = norm / n_fft**0.5
-        if not with_power:
-            continue
-        # librosa rounds its spectrum to complex64 as well, before the power
-        spectrum = torch.view_as_real(torch.fft.rfft(piece * window).to(torch.complex64))
-        spectrum.mul_(spectrum)
-        power = spectrum.select(-1, 0) + spectrum.select(-1, 1)
+        rows = {name: array[first : first + tile] for name, array in into.items()}
+        power = powers[first : first + tile]
+        if transform or "rms" in into:
+            piece = signal[first * hop : first * hop + reach].double().unfold(0, n_fft, hop)
+            if "rms" in into:
+                rows["rms"][:, 0] = torch.linalg.vector_norm(piece, dim=-1) / n_fft**0.5
+            if transform:
+                power = _power(piece * window)
         if "log_mel" in into:
-            rows = into["log_mel"][first:last]
-            banded = power.to(matrices[0].dtype)
-            for r, matrix in zip(ranges, matrices):  # noqa: B905 (TorchScript has no strict)
-                rows[:, r[0] : r[1]] = torch.mm(banded[:, r[2] : r[3]], matrix)
-            # the logarithm is taken tile by tile too: its vector and scalar kernels differ in the
-            # last bit, and a tile's size leaves no scalar tail
-            rows.clamp_(min=amin).log10_().mul_(10.0)
+            _fill_log_mel(power, ranges, matrices, rows["log_mel"])
         if "chroma" in into:
-            classes = torch.mm(power.to(chroma.dtype), chroma)[:, : into["chroma"].size(1)]
-            peak = classes.amax(dim=1, keepdim=True)
-            into["chroma"][first:last] = classes / torch.where(peak < tiny, 1.0, peak)
+            _fill_chroma(power, chroma, rows["chroma"])
         if "flatness" in into:
-            floored = power.clamp(min=amin)
-            arithmetic = floored.mean(dim=1)
-            geometric = floored.log_().mean(dim=1).exp_()
-            into["flatness"][first:last, 0] = geometric / arithmetic
+            _fill_flatness(power, rows["flatness"])
         if with_magnitude:
-            magnitude = power.sqrt_().double()
-            whole = torch.mv(magnitude, ones)
-            divisor = torch.where(whole < tiny, 1.0, whole)
-            mean_hz = torch.mv(magnitude, bins_hz) / divisor
-            if "centroid" in into:
-                into["centroid"][first:last, 0] = mean_hz
-            if "bandwidth" in into:
-                # in float64 the difference of squares is good to 1e-3 Hz in the worst case
-                square = torch.mv(magnitude, bins_hz * bins_hz) / divisor
-                into["bandwidth"][first:last, 0] = (
-                    (square - mean_hz * mean_hz).clamp_(min=0).sqrt_()
-                )
-            if "rolloff" in into:
-                sums = magnitude.cumsum(dim=1)
-                wanted = roll_percent * sums[:, -1:]
-                place = torch.searchsorted(sums, wanted).squeeze(1)
-                # a NaN has no place: the difference makes it one
-                nothing = wanted.squeeze(1) - wanted.squeeze(1)
-                into["rolloff"][first:last, 0] = bins_hz[place.clamp_(max=n_fft // 2)] + nothing
+            _fill_moments(power.sqrt().double(), bins_hz, roll_percent, rows)
 
 
 @one_call

@@ -16,15 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InvalidInput
+from pipeline.fusion.products import Rows, dots, normalized, product
 from pipeline.spec.models import FusionSpec
 from pipeline.spec.vector_lengths import unequal_lengths
 
 Vectors = Mapping[str, NDArray[np.floating]]
-Rows = NDArray[np.float64]
-
-# Rows of one product. A matrix product's kernel is chosen by its shape, so the shape is fixed:
-# then a window's bits do not depend on how many are fused with it.
-_TILE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +30,18 @@ class Fused:
     ``weights`` are those in force, ``attribution`` each stage's share of the result (sum 1, or 0
     where F = 0); both by stage, of the stages that were there. ``failure`` says why there is no
     vector though some stage gave one.
+
+    With a trained head there are ``scores``, probabilities by label, in place of the vector (empty
+    where no stage gave one), ``label`` is the likeliest or None where it abstains, and
+    ``attribution`` adds up to the label's logit less that of the empty window.
     """
 
     vector: Rows | None
     weights: dict[str, float] = field(default_factory=dict)
     attribution: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
+    label: str | None = None
+    scores: dict[str, float] | None = None
 
 
 def projection(stage: str, dim: int, length: int) -> Rows:
@@ -106,9 +108,9 @@ class LinearRule:
                 rows = np.stack([vectors[stage] for vectors in windows]).astype(np.float64)
                 terms[stage] = self._term(stage, rows, weights[stage])
                 total[:, self._block(stage)] += terms[stage]
-            squares = _dots(total, total)
+            squares = dots(total, total)
             whole = np.where(squares > 0, squares, 1.0)  # F = 0: all shares are 0
-            shares = [_dots(terms[each], total[:, self._block(each)]) / whole for each in there]
+            shares = [dots(terms[each], total[:, self._block(each)]) / whole for each in there]
         by_window = np.stack(shares, axis=1).tolist()
         finite = np.isfinite(squares).tolist()
         return [
@@ -132,27 +134,8 @@ class LinearRule:
     def _term(self, stage: str, rows: Rows, weight: float) -> Rows:
         """The term of one stage for every window, shape (windows, length of its part of F)."""
         if self._l2:
-            norms = np.sqrt(_dots(rows, rows))[:, None]
-            rows = rows / np.where(norms > 0, norms, 1.0)
+            rows = normalized(rows)
         matrix = self._projections[stage]
         if matrix is not None:
-            rows = _product(rows, matrix)
+            rows = product(rows, matrix)
         return rows if self._blocks is not None else weight * rows
-
-
-def _dots(left: Rows, right: Rows) -> Rows:
-    """Row by row ⟨left, right⟩: each row is summed alone, in numpy's pairwise order."""
-    sums: Rows = np.ascontiguousarray(left * right).sum(axis=1)
-    return sums
-
-
-def _product(rows: Rows, matrix: Rows) -> Rows:
-    """``rows @ matrix`` in tiles of one size, the last filled up with zeros."""
-    out = np.empty((len(rows), matrix.shape[1]))
-    tile = np.zeros((_TILE, matrix.shape[0]))
-    for first in range(0, len(rows), _TILE):
-        count = min(_TILE, len(rows) - first)
-        tile[:count] = rows[first : first + count]
-        tile[count:] = 0.0
-        out[first : first + count] = (tile @ matrix)[:count]
-    return out

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pipeline.fusion.linear import Fused, Rows
+from pipeline.fusion.linear import Fused
+from pipeline.fusion.products import Rows
 
 # Floats are Python's repr: the shortest digits that give the same float64 back. NaN has no JSON
 # and raises. Inner maps are sorted at every depth, so equal data is equal bytes.
@@ -38,7 +39,6 @@ def result_json(
     ``coverage`` by audio input, ``text``, ``data`` and ``failed`` by stage. Raises ValueError for
     NaN or infinity, which no checked output holds.
     """
-    vector = "null" if fused.vector is None else _numbers(fused.vector)
     parts = (
         ("stream", stream),
         ("window", _Raw(f'{{"start_us":{start_us},"end_us":{end_us}}}')),
@@ -46,7 +46,7 @@ def result_json(
         ("present", sorted(present)),
         ("missing", sorted(missing)),
         ("coverage", dict(coverage)),
-        ("output", _Raw(f'{{"vector":{vector}}}')),
+        ("output", _output(fused)),
         ("weights", fused.weights),
         ("attribution", fused.attribution),
         ("text", dict(text)),
@@ -62,6 +62,13 @@ def result_json(
 
 class _Raw(str):
     """JSON already."""
+
+
+def _output(fused: Fused) -> Any:
+    if fused.scores is not None:
+        return {"label": fused.label, "scores": fused.scores}
+    vector = "null" if fused.vector is None else _numbers(fused.vector)
+    return _Raw(f'{{"vector":{vector}}}')
 
 
 def _numbers(vector: Rows) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import InvalidInput, Problem
-from pipeline.fusion.linear import Fused, Rows, Vectors
+from pipeline.fusion.linear import Fused, Vectors
+from pipeline.fusion.products import Rows
 from pipeline.spec.models import FusionSpec
 from pipeline.spec.user_class import build, load_class, one_line
 

@@ -19,6 +19,7 @@ from pipeline.media.facts import Payload
 from pipeline.media.libav_frames import agree, mono_of
 from pipeline.media.ogg import read_ogg
 from pipeline.media.pcm import float_mono
+from pipeline.media.time_limit import TimeLimit
 from pipeline.record import Facts
 
 Samples = NDArray[np.float32]
@@ -26,11 +27,11 @@ Samples = NDArray[np.float32]
 _BLOCK_FRAMES = 4_096  # libsndfile loses the block that it fails in
 
 
-def decode_compressed(facts: Facts, payload: Payload) -> Samples:
+def decode_compressed(facts: Facts, payload: Payload, limit: TimeLimit) -> Samples:
     """What can be decoded, in all at least ``facts.samples`` where there is enough.
 
     A decoder that fails in the middle ends the samples there; one that fails at once raises,
-    as decoders do. UndecodableRecord: what is decoded is not what the header says.
+    as decoders do. UndecodableRecord: what is decoded is not what the header says. DecodeTimeout.
     """
     blocks = _sndfile_blocks(payload, facts)
     if facts.format == "ogg":
@@ -45,6 +46,7 @@ def decode_compressed(facts: Facts, payload: Payload) -> Samples:
             count += len(block)
             if count >= facts.samples:
                 break
+            limit.check(facts.format)
     except (UndecodableRecord, MemoryError):
         raise
     except Exception:  # the decoder's own: what came before it counts

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.film import Film
+from pipeline.media.time_limit import NO_LIMIT, TimeLimit
 
 if TYPE_CHECKING:
     import av
@@ -25,12 +26,16 @@ _ALLOCATED_MORE = 512
 
 class Decoded(NamedTuple):
     """``pictures`` by the frame's number in decoding order; ``spoiled``: frames up to the last
-    one that was decoded that did not come out, whether they were wanted or not; ``error`` says
-    of the first of them why."""
+    one that was asked for that did not come out, whether they were wanted or not; ``error`` says
+    of the first of them why. From frame ``stopped`` on they did not because the time was up."""
 
     pictures: dict[int, Picture]
     spoiled: frozenset[int]
     error: str = ""
+    stopped: int | None = None
+
+    def timed_out(self, number: int) -> bool:
+        return self.stopped is not None and number >= self.stopped
 
 
 def decode_film(
@@ -39,16 +44,20 @@ def decode_film(
     wanted: Collection[int],
     last: int,
     size: FrameSize | None = None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Decoded:
     """The wanted frames as uint8 RGB (height, width, 3), upright, of ``size`` (``scaled_size``).
 
     ``wanted`` are numbers in decoding order, none above ``last``; the frames from 0 to ``last``
     are decoded, so what becomes of each hangs on those before it and on nothing else. A frame
     that fails, or that the decoder could only patch up, spoils itself and those that are
-    decoded after it until the next key frame. Raises MemoryError only.
+    decoded after it until the next key frame. Once the time is up no more are decoded: those
+    that are left are spoiled. Raises MemoryError only.
     """
     run = _Run(film, payload, frozenset(wanted), size)
     for number in range(last + 1):
+        if limit.passed:
+            return run.stopped(number, last, limit.told)
         run.feed(number)
     run.drain()
     return run.decoded(last)
@@ -123,6 +132,12 @@ class _Run:
         except (av.FFmpegError, ValueError):
             return  # what did not come out is spoiled by that alone
 
+    def stopped(self, number: int, last: int, why: str) -> Decoded:
+        """With the frames before ``number``, and none of those that followed."""
+        self.drain()
+        self._failed.setdefault(number, why)
+        return self.decoded(last)._replace(stopped=number)
+
     def decoded(self, last: int) -> Decoded:
         spoiled = set()
         broken = False
@@ -168,16 +183,27 @@ class _Run:
         if turn % 180:
             width, height = height, width
         smaller = width < frame.width or height < frame.height
-        rgb = self._reformatter.reformat(
+        scaled = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
-            format="rgb24",
+            # swscale has vector code for what it averages to BGR, and none for RGB
+            format="bgr24" if smaller else "rgb24",
             interpolation="AREA" if smaller else "BILINEAR",
             threads=1,
         )
-        picture = np.asarray(rgb.to_ndarray(), np.uint8)
+        picture = _from_bgr(scaled) if smaller else np.asarray(scaled.to_ndarray(), np.uint8)
         return np.ascontiguousarray(np.rot90(picture, turn // 90)) if turn else picture
+
+
+def _from_bgr(frame: av.VideoFrame) -> Picture:
+    """RGB; by channel, which NumPy does four times faster than by ``[..., ::-1]``."""
+    shape, plane = (frame.height, frame.width, 3), frame.planes[0]
+    bgr = np.ndarray(shape, np.uint8, plane, strides=(plane.line_size, 3, 1))
+    rgb = np.empty(shape, np.uint8)
+    for channel in range(3):
+        rgb[..., channel] = bgr[..., 2 - channel]
+    return rgb
 
 
 def _context(film: Film) -> Any:

@@ -17,6 +17,7 @@ from pipeline.media.adts import BLOCK_SAMPLES, read_adts, specific_config
 from pipeline.media.facts import Payload
 from pipeline.media.libav_frames import mono_of
 from pipeline.media.mpeg_audio import read_mpeg_audio
+from pipeline.media.time_limit import TimeLimit
 from pipeline.record import Facts
 
 Samples = NDArray[np.float32]
@@ -33,10 +34,11 @@ class _Framed(NamedTuple):
     skip: int  # decoded samples that are the codec's, before the record's own
 
 
-def decode_framed(facts: Facts, payload: Payload) -> Samples:
+def decode_framed(facts: Facts, payload: Payload, limit: TimeLimit) -> Samples:
     """Shape (facts.samples,); no samples where not one frame can be decoded.
 
-    Raises UndecodableRecord where a frame is not what the header says, or holds no number.
+    Raises UndecodableRecord where a frame is not what the header says, or holds no number;
+    DecodeTimeout.
     """
     framed = _framed(facts.format, payload)
     whole = np.zeros(facts.samples, np.float32)
@@ -51,6 +53,7 @@ def decode_framed(facts: Facts, payload: Payload) -> Samples:
         at += samples
         if at >= len(whole):
             break
+        limit.check(facts.format)
     return whole if found else whole[:0]
 
 

@@ -17,6 +17,7 @@ from PIL.ImageFile import ImageFile
 
 from pipeline.errors import UndecodableRecord
 from pipeline.media.facts import Payload
+from pipeline.media.time_limit import TimeLimit
 from pipeline.record import Facts
 
 _PLUGINS: dict[str, type[ImageFile]] = {
@@ -24,6 +25,9 @@ _PLUGINS: dict[str, type[ImageFile]] = {
     "png": PngImagePlugin.PngImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
 }
+# A scan of a progressive JPEG may be a few bytes and go over all of the picture, so a decoder is
+# given little at once: between two blocks it can be stopped.
+_BLOCK_BYTES = 2_048
 _ORIENTATION = 0x0112  # EXIF 2.3 tag; values 2 to 8 turn or mirror
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,9 +40,23 @@ _TURNS = {
 }
 
 
-def decode_picture(facts: Facts, payload: Payload) -> NDArray[np.uint8]:
+class _Timed(io.BytesIO):
+    """The payload; reading on raises DecodeTimeout once the time is up."""
+
+    def __init__(self, facts: Facts, payload: Payload, limit: TimeLimit) -> None:
+        super().__init__(payload)
+        self._format = facts.format
+        self._limit = limit
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._limit.check(self._format)
+        return super().read(size)
+
+
+def decode_picture(facts: Facts, payload: Payload, limit: TimeLimit) -> NDArray[np.uint8]:
     """(height, width, 3), as ``pipeline.media.decode.decode_image`` says; raises as Pillow does."""
-    with _PLUGINS[facts.format](io.BytesIO(payload)) as picture:
+    with _PLUGINS[facts.format](_Timed(facts, payload, limit)) as picture:
+        picture.decodermaxblock = _BLOCK_BYTES
         if picture.size != (facts.width, facts.height):
             raise UndecodableRecord(
                 f"{facts.format}: decodes to {picture.width} x {picture.height} pixels, its "

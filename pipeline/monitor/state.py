@@ -9,6 +9,7 @@ from pipeline.monitor.sampler import QUANTILES_US, RATES_US, Recent
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.results import rfc3339
+from pipeline.tasks.stage_health import StageTrouble
 from pipeline.tasks.view import LaneView, Snapshot
 
 _Json = dict[str, Any]
@@ -59,7 +60,10 @@ class StateWriter:
                 {"role": role, "cause": cause, "count": round(count)}
                 for (role, cause), count in _labelled(figures, "motet_actor_restarts_total")
             ],
-            "warnings": list(snapshot.warnings) if snapshot else [],
+            "warnings": [
+                *(snapshot.warnings if snapshot else ()),
+                *map(str, _failing(snapshot).values()),
+            ],
             "streams": list(streams),
         }
 
@@ -111,6 +115,8 @@ class StateWriter:
             "queue": _quantiles(recent, "motet_stage_queue_seconds", name),
             "compute": _quantiles(recent, "motet_stage_compute_seconds", name),
             "busy_ratio": figures.value(busy[0], name) if busy in figures.gauges else None,
+            "failures": round(figures.value("motet_stage_failures_total", name)),
+            "failing": _trouble(_failing(snapshot).get(name)),
         }
 
     def _outputs(self, recent: Recent | None) -> list[_Json]:
@@ -157,6 +163,17 @@ def _lane(lane: LaneView) -> _Json:
         "lag_records": _sum_known(_behind(lane, name) for name in lane.positions),
         "waiting": lane.waiting if lane.overdue else None,  # on a healthy lane it would be noise
     }
+
+
+def _failing(snapshot: Snapshot | None) -> dict[str, StageTrouble]:
+    return {one.stage: one for one in (snapshot.troubles if snapshot else ()) if not one.over}
+
+
+def _trouble(one: StageTrouble | None) -> _Json | None:
+    if one is None:
+        return None
+    since = _time(one.since_us)
+    return {"windows": one.windows, "failed": one.failed, "since": since, "error": one.error}
 
 
 def _totals(figures: Figures) -> _Json:

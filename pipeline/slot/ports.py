@@ -153,6 +153,12 @@ class Control(Protocol):
         self, name: str, partitions: int, replication: int | None, config: Mapping[str, str]
     ) -> None: ...
 
+    def delete_topics(self, names: Collection[str]) -> None:
+        """Asks for it; readers may see them for a while. One that is not there raises Refused."""
+
+    def delete_group(self, group: str) -> None:
+        """Forgets the committed offsets of a group that nobody uses any more."""
+
     def last_record(self, partition: TopicPartition) -> LogRecord | None:
         """The newest committed record of a partition, or None."""
 

@@ -19,13 +19,15 @@ class Builtin:
     """A built-in encoder; ``implementation`` (``module:Class``) is None in versions without it.
 
     Kinds are those of the encoder protocol: audio, image, video, text, vector, and data for
-    ``gives``. ``models`` names encoders with weights of their own (extra ``motet[models]``).
+    ``gives``. ``models`` names encoders with weights of their own (extra ``motet[models]``);
+    ``paths`` the options that may name a file or folder of the user's.
     """
 
     takes: tuple[str, ...]
     gives: str
     implementation: str | None = None
     models: bool = False
+    paths: tuple[str, ...] = ()
 
 
 _FRAMES = ("image", "video")
@@ -45,30 +47,55 @@ BUILTIN: dict[str, Builtin] = {
         "vector",
         "pipeline.encoders.models.speech_embedding:AudioEmbedding",
         models=True,
+        paths=("model",),
     ),
     "speech_to_text": Builtin(
-        ("audio",), "text", "pipeline.encoders.models.speech:SpeechToText", models=True
+        ("audio",),
+        "text",
+        "pipeline.encoders.models.speech:SpeechToText",
+        models=True,
+        paths=("model",),
     ),
     "spectrogram_image": Builtin(
         ("audio",), "image", "pipeline.encoders.spectrogram_image:SpectrogramImage"
     ),
     "color_histogram": Builtin(_FRAMES, "vector", "pipeline.encoders.image:ColorHistogram"),
     "image_embedding": Builtin(
-        _FRAMES, "vector", "pipeline.encoders.models.image:ImageEmbedding", models=True
+        _FRAMES,
+        "vector",
+        "pipeline.encoders.models.image:ImageEmbedding",
+        models=True,
+        paths=("weights", "model"),
     ),
     "image_labels": Builtin(
-        _FRAMES, "data", "pipeline.encoders.models.image:ImageLabels", models=True
+        _FRAMES,
+        "data",
+        "pipeline.encoders.models.image:ImageLabels",
+        models=True,
+        paths=("weights", "model", "labels"),
     ),
     "image_to_text": Builtin(
-        _FRAMES, "text", "pipeline.encoders.models.ocr:ImageToText", models=True
+        _FRAMES,
+        "text",
+        "pipeline.encoders.models.ocr:ImageToText",
+        models=True,
+        paths=("detector", "recognizer"),
     ),
-    "faces": Builtin(_FRAMES, "data", "pipeline.encoders.models.faces:Faces", models=True),
+    "faces": Builtin(
+        _FRAMES, "data", "pipeline.encoders.models.faces:Faces", models=True, paths=("cascade",)
+    ),
     "hash_text": Builtin(("text",), "vector", "pipeline.encoders.text:HashText"),
     "text_clean": Builtin(("text",), "text", "pipeline.encoders.text_clean:TextClean"),
     "text_embedding": Builtin(
-        ("text",), "vector", "pipeline.encoders.models.text_embedding:TextEmbedding", models=True
+        ("text",),
+        "vector",
+        "pipeline.encoders.models.text_embedding:TextEmbedding",
+        models=True,
+        paths=("model",),
     ),
-    "text_image": Builtin(("text",), "image", "pipeline.encoders.text_image:TextImage"),
+    "text_image": Builtin(
+        ("text",), "image", "pipeline.encoders.text_image:TextImage", paths=("font",)
+    ),
     "text_to_text": Builtin(("text",), "text", models=True),
     "text_to_speech": Builtin(
         ("text",), "audio", "pipeline.encoders.models.speech_synthesis:TextToSpeech", models=True
@@ -76,8 +103,8 @@ BUILTIN: dict[str, Builtin] = {
 }
 AVAILABLE = tuple(name for name, builtin in BUILTIN.items() if builtin.implementation)
 
-RULES = ("weighted_sum", "concat")
-RULES_WITH_HEAD = ("gated", "attention", "late")
+RULES_WITH_HEAD = ("gated", "attention", "late")  # that is, with a trained one alone
+RULES = ("weighted_sum", "concat", *RULES_WITH_HEAD)
 
 _DOTTED = "[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*"
 CLASS_PATTERN = f"{_DOTTED}:{_DOTTED}"
@@ -102,12 +129,10 @@ def check_encoder(encoder: str) -> None:
 
 
 def check_rule(rule: str) -> None:
-    """Raises Wrong unless it is a fusion rule of this version or ``package.module:Class``."""
+    """Raises Wrong unless it is a fusion rule or ``package.module:Class``."""
     if is_class_path(rule) or rule in RULES:
         return
     listed = f"take one of {', '.join(RULES)}, or name a class as package.module:Class"
-    if rule in RULES_WITH_HEAD:
-        raise Wrong("is not in this version (it needs a trained head)", listed)
     meant = nearest(rule, RULES)
     raise Wrong("is no fusion rule", f"did you mean '{meant}'?" if meant else listed)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.lane.spec import InputRule, LaneSpec
 from pipeline.spec import graph
 from pipeline.spec.catalog import AUDIO_RATE, BUILTIN
+from pipeline.spec.head_card import head_hash
+from pipeline.spec.own_files import digests
 from pipeline.spec.secret import masked
 
 if TYPE_CHECKING:
@@ -100,20 +102,27 @@ def _decides(source: InputSpec) -> list[Any]:
     ]
 
 
-def model_hash(spec: PipelineSpec) -> str:
+def model_hash(spec: PipelineSpec, head: str | None = None) -> str:
     """A hash of stages, what they read, their options and the fusion.
 
     The order of ``of`` counts, in a stage (it joins texts) and in the fusion (it lays out
-    ``concat``); the order of the stages does not, and a secret among the options neither.
+    ``concat``); the order of the stages does not, and a secret among the options neither. What
+    the options name of the user's files counts by its content (``own_files``). A
+    head counts by ``head``, its hash, which is read from its card where it is not given; raises
+    InvalidInput where it is not there.
     """
     fusion = spec.fusion
     stages = {
-        name: [stage.encoder, stage.of, masked(stage.options), stage_context(spec, name)]
+        name: [
+            stage.encoder, stage.of, masked(stage.options), stage_context(spec, name),
+            *filter(None, [digests(spec, name)]),
+        ]
         for name, stage in spec.stages.items()
-    }
+    }  # fmt: skip
     options = masked(fusion.options)
     rule = [fusion.rule, list(fusion.of.items()), fusion.normalize, fusion.dim, options]
-    return _sha256({"stages": stages, "fusion": [*rule, fusion.head, fusion.abstain_below]})
+    found = head or head_hash(spec)
+    return _sha256({"stages": stages, "fusion": [*rule, found, fusion.abstain_below]})
 
 
 def public(spec: PipelineSpec) -> dict[str, Any]:

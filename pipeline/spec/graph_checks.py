@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.spec import graph
-from pipeline.spec.catalog import BUILTIN, RULES, check_encoder, check_rule
+from pipeline.spec.catalog import BUILTIN, RULES_WITH_HEAD, check_encoder, check_rule, is_class_path
 from pipeline.spec.environment import settled
 from pipeline.spec.media_type import RATE_MAX, RATE_MIN, MediaType, parse_media_type
 from pipeline.spec.models import FusionSpec, InputSpec, StageSpec
@@ -157,15 +157,26 @@ def _check_fusion(fusion: Any, flow: _Flow, report: Report) -> None:
         check_rule(rule)
     except Wrong as wrong:
         report.add(("fusion", "rule"), rule, wrong)
-    if fusion.get("options") and rule in RULES:
+    if fusion.get("options") and not is_class_path(rule):
         why = f"{rule} has no options"
         report.add(("fusion", "options"), None, Wrong(why, "leave them out"))
-    if fusion.get("head") is not None:
-        why = "is not in this version (heads are not trained yet)"
-        report.add(("fusion", "head"), fusion["head"], Wrong(why, "leave it out"))
-    if fusion.get("abstain_below") is not None:
-        why = "needs a trained head, which is not in this version"
-        report.add(("fusion", "abstain_below"), fusion["abstain_below"], Wrong(why, "leave it out"))
+    _check_head(rule, fusion, report)
+
+
+def _check_head(rule: str, fusion: dict[str, Any], report: Report) -> None:
+    """Whether the file wants one; that it is there and fits is seen where the pipeline starts."""
+    head = fusion.get("head")
+    if head is not None and is_class_path(rule):
+        why = "a class gives its own answer, and no head reads it"
+        report.add(("fusion", "head"), head, Wrong(why, "leave it out, or take a built-in rule"))
+    if head is None and rule in RULES_WITH_HEAD:
+        why = f"{rule} needs a trained head"
+        remedy = f"name one that `motet train FILE --labels LABELS --head {rule}` makes"
+        report.add(("fusion", "head"), None, Wrong(why, remedy))
+    if head is None and fusion.get("abstain_below") is not None:
+        why = "needs a trained head: without one there are no probabilities"
+        report.add(("fusion", "abstain_below"), fusion["abstain_below"],
+                   Wrong(why, "name a head in fusion.head, or leave it out"))  # fmt: skip
 
 
 def _encoder(stage: Any) -> str | None:

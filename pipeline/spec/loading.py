@@ -180,7 +180,7 @@ def _validated(tree: dict[str, Any], report: Report) -> PipelineSpec | None:
 
 def _named(spec: PipelineSpec, folder: Path) -> PipelineSpec:
     """Tells each part its name: a part is often handed on alone."""
-    spec._folder = folder
+    spec._folder = folder.absolute()  # a worker may stand in another one
     for parts in (spec.inputs, spec.stages):
         for name, part in parts.items():
             part._name = name

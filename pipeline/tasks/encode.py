@@ -9,22 +9,30 @@ import torch
 
 from pipeline.encoders.base import Clip, Encoder
 from pipeline.encoders.checking import stage_plan
+from pipeline.encoders.decode_pool import INLINE, DecodePool
 from pipeline.encoders.loading import load_encoder
 from pipeline.encoders.running import EncodeTask
 from pipeline.spec import PipelineSpec, is_class_path
 
 
 def encode_task(
-    spec: PipelineSpec, stage: str, device: torch.device, lengths: Mapping[str, int]
+    spec: PipelineSpec,
+    stage: str,
+    device: torch.device,
+    lengths: Mapping[str, int],
+    pool: DecodePool = INLINE,
 ) -> EncodeTask:
-    """The stage's encoder on its device; ``lengths`` of all vectors, as ``check_pipeline`` says."""
+    """The stage's encoder on its device; ``lengths`` of all vectors, as ``check_pipeline`` says.
+
+    ``pool`` decodes for it; without one whoever runs a batch does, and no time limit holds.
+    """
     declared = spec.stages[stage]
     encoder = load_encoder(
         declared.encoder, declared.options, device, spec.folder, key=f"stages.{stage}.encoder"
     )
     if not is_class_path(declared.encoder):
         _warm(encoder)
-    return EncodeTask(encoder, stage_plan(spec, stage, lengths))
+    return EncodeTask(encoder, stage_plan(spec, stage, lengths), pool)
 
 
 def _warm(encoder: Encoder) -> None:

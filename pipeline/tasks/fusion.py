@@ -84,8 +84,8 @@ class FusionTask:
         ``message_bytes``: by output topic the largest record that it takes (``Layout``).
         """
         self._spec = spec
-        self._fuser = Fuser(spec.fusion, lengths, spec.folder)
-        self._writer = ResultWriter(spec)
+        self._fuser = Fuser.of(spec, lengths)
+        self._writer = ResultWriter(spec, self._fuser.head_hash)
         self._stage_outputs = StageOutputs(spec)
         self._message_bytes = message_bytes
         self._letters = LetterBox(

@@ -15,7 +15,7 @@ from pipeline.slot.committer import Committer
 from pipeline.slot.ledger import Batch
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.fusion import FusionTask
-from pipeline.tasks.messages import Message
+from pipeline.tasks.messages import Deliveries
 from pipeline.tasks.totals import Totals
 
 OWNER_CHECK_US = 5_000_000  # how often an idle owner asks whether another took over
@@ -66,9 +66,7 @@ class FusionRunner:
         self._committers = committers
         self._acknowledge = acknowledge
         self._now_us = now_us
-        self._inbox: queue.SimpleQueue[tuple[int, list[Message]] | Future[_Done]] = (
-            queue.SimpleQueue()
-        )
+        self._inbox: queue.SimpleQueue[Deliveries | Future[_Done]] = queue.SimpleQueue()
         # One thread a slot: a committer is never asked by two at once.
         self._pools = {slot: ThreadPoolExecutor(1, f"commit-{slot}") for slot in committers}
         self._stop = threading.Event()
@@ -81,9 +79,9 @@ class FusionRunner:
         self._counted = True  # something since then
         self.state = FusionState(0, True, Totals(), {}, Figures())
 
-    def deliver(self, slot: int, messages: list[Message]) -> None:
-        """From any one thread a slot: messages in order."""
-        self._inbox.put((slot, messages))
+    def deliver(self, deliveries: Deliveries) -> None:
+        """From any one thread: messages by slot, in order."""
+        self._inbox.put(deliveries)
 
     def stop(self) -> None:
         self._stop.set()
@@ -131,13 +129,14 @@ class FusionRunner:
         figures.count("motet_transients_total", self._transients, "fusion")
         return figures
 
-    def _take(self, item: tuple[int, list[Message]] | Future[_Done]) -> None:
+    def _take(self, item: Deliveries | Future[_Done]) -> None:
         if isinstance(item, Future):
             done = item.result()  # raises here what the commit raised
             if done.took_us is not None:
                 self._committed(done, done.took_us)
         else:
-            self._task.on_messages(*item)
+            for slot, messages in item.items():
+                self._task.on_messages(slot, messages)
             self._taken += 1
 
     def _committed(self, done: _Done, took_us: int) -> None:

@@ -25,7 +25,7 @@ from pipeline.tasks.ingest_view import IngestFigures, IngestView
 from pipeline.tasks.jobs import JobMaker
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.letters import LetterBox
-from pipeline.tasks.messages import Cut, Message, Opened, Produced, Settled
+from pipeline.tasks.messages import Cut, Deliveries, Opened, Produced, Settled
 from pipeline.tasks.span import SpanFilter
 from pipeline.tasks.stream_watch import StreamWatch
 from pipeline.tasks.tally import Tally
@@ -99,7 +99,7 @@ class IngestTask:
         )
         self._open: dict[Window, ClosedWindow] = {}
         self._unsettled: dict[Window, int] = {}
-        self._deliveries: dict[int, list[Message]] = {slot: [] for slot in cuts}
+        self._deliveries: Deliveries = {slot: [] for slot in cuts}
         self._paused: set[TopicPartition] = set()
         self.watch = StreamWatch()
         self._continuity = Continuity(self.watch.warn)
@@ -136,12 +136,16 @@ class IngestTask:
     def take_assignments(self, now_us: int) -> list[Assignment]:
         return self._dispatcher.assign(now_us)
 
-    def take_deliveries(self) -> dict[int, list[Message]]:
+    def take_deliveries(self) -> Deliveries:
         """By slot, the messages for its fusion half, in order."""
         taken = {slot: messages for slot, messages in self._deliveries.items() if messages}
         for slot in taken:
             self._deliveries[slot] = []
         return taken
+
+    @property
+    def commit_interval_us(self) -> int:
+        return self._spec.commit_interval_us
 
     @property
     def finished(self) -> bool:
@@ -344,6 +348,7 @@ class IngestTask:
             lane, number = key
             window = self._open[key]
             state = self._lanes[lane]
+            self._shown.settled(done.stage, done.result.failure, now_us)
             message = Settled(
                 lane,
                 number,

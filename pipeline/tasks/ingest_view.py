@@ -9,6 +9,7 @@ from pipeline.lane import LaneSpec
 from pipeline.tasks.continuity import Continuity
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.lane_feed import LaneFeed
+from pipeline.tasks.stage_health import StageHealth, StageTrouble
 from pipeline.tasks.view import LaneView
 
 BUSY_US = 2_000_000  # the time that a busy ratio is about, at least
@@ -22,6 +23,7 @@ class IngestView(NamedTuple):
     figures: Figures
     lanes: tuple[LaneView, ...]
     replay_records: int
+    troubles: tuple[StageTrouble, ...] = ()
 
 
 class IngestFigures:
@@ -46,6 +48,8 @@ class IngestFigures:
         self._reached: dict[int, dict[str, int]] = {lane: {} for lane in slots}
         self._since: dict[str, tuple[int, int]] = {}  # stage: when it was looked at, busy by then
         self._ratios: dict[str, float] = {}
+        self._health: dict[str, StageHealth] = {}
+        self._timed_out: dict[str, int] = {}  # by stage, records
 
     # -- told -----------------------------------------------------------------------------
 
@@ -65,6 +69,12 @@ class IngestFigures:
     def ran(self, stage: str, windows: int, took_us: int) -> None:
         self._figures.observe("motet_stage_batch_size", windows, stage)
         self._figures.observe("motet_stage_compute_seconds", took_us / 1e6, stage)
+
+    def timed_out(self, stage: str, records: int) -> None:
+        self._timed_out[stage] = self._timed_out.get(stage, 0) + records
+
+    def settled(self, stage: str, failure: str | None, now_us: int) -> None:
+        self._health.setdefault(stage, StageHealth()).settled(failure, now_us)
 
     # -- asked ----------------------------------------------------------------------------
 
@@ -94,9 +104,15 @@ class IngestFigures:
         replay = sum(feed.replay_left for feed in feeds.values())
         figures.gauge("motet_replay_records", replay)
         self._busy(figures, busy, now_us)
+        for stage in busy:
+            failed = self._health[stage].failed_total if stage in self._health else 0
+            figures.count("motet_stage_failures_total", failed, stage)
+            timed_out = self._timed_out.get(stage, 0)
+            figures.count("motet_decode_timeouts_total", timed_out, stage)
         lanes = tuple(self._lane(lane, feed, now_us) for lane, feed in feeds.items())
         self._lag(figures, lanes)
-        return IngestView(figures, lanes, replay)
+        troubles = (each.trouble(name, now_us, wall_us) for name, each in self._health.items())
+        return IngestView(figures, lanes, replay, tuple(one for one in troubles if one))
 
     def _slot(self, into: Figures, slot: int, feeds: Mapping[int, LaneFeed]) -> None:
         lanes = [lane for lane in feeds if self._slots[lane] == slot]

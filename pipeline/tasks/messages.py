@@ -78,3 +78,4 @@ class Cut(NamedTuple):
 
 
 Message = Opened | Settled | Produced | Cut
+Deliveries = dict[int, list[Message]]  # by slot, in order

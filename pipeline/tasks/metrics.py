@@ -61,6 +61,14 @@ METRICS: dict[str, Metric] = {
         "Share of the last seconds that the replicas had work, 0 to 1.",
         together="mean",
     ),
+    "motet_stage_failures_total": Metric(
+        "counter", ("stage",), "Windows that the stage gave nothing for, though it ran."
+    ),
+    "motet_decode_timeouts_total": Metric(
+        "counter",
+        ("stage",),
+        "Records of windows that limits.decode_time kept from being decoded, wholly or in part.",
+    ),
     "motet_end_to_end_seconds": Metric(
         "histogram",
         (),

@@ -28,9 +28,10 @@ def rfc3339(time_us: int) -> bytes:
 class ResultWriter:
     """Writes results of one pipeline; the same window gives the same bytes."""
 
-    def __init__(self, spec: PipelineSpec) -> None:
+    def __init__(self, spec: PipelineSpec, head: str | None = None) -> None:
+        """``head``: the hash of the trained head that fuses."""
         self._topic = spec.outputs.results
-        self._model = f"{spec.name}@sha256:{spec.model_hash()}"
+        self._model = f"{spec.name}@sha256:{spec.model_hash(head)}"
         self._headers = (
             ("content-type", b"application/json"),
             ("ce_specversion", b"1.0"),

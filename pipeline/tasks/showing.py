@@ -11,6 +11,7 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.ingest_runner import IngestRunner
+from pipeline.tasks.stage_health import StageTrouble
 from pipeline.tasks.view import LaneView, ReplicaView, Snapshot
 
 WARNINGS_MAX = 20
@@ -38,6 +39,7 @@ class Showing:
         not_ready: str | None,
         lanes: Sequence[LaneView] = (),
         replicas: Sequence[ReplicaView] = (),
+        troubles: Sequence[StageTrouble] = (),
     ) -> Snapshot:
         """``figures`` become the snapshot's own."""
         figures.gauge("motet_build_info", 1, *self._build)
@@ -50,6 +52,7 @@ class Showing:
             lanes=lanes,
             replicas=replicas,
             warnings=self._warnings,
+            troubles=troubles,
         )
 
 
@@ -75,4 +78,6 @@ class LocalView:
         figures = view.figures.copy()
         figures.add(state.figures)
         figures.add(state.totals.figures())
-        return self.showing.snapshot(figures, ingest.not_ready, view.lanes, self._replicas)
+        return self.showing.snapshot(
+            figures, ingest.not_ready, view.lanes, self._replicas, view.troubles
+        )

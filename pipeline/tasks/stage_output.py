@@ -79,12 +79,15 @@ class StageOutputs:
                 topic, window.lane, stage, window.stream, window.start_us, window.end_us, output
             )
         content_type, value = _written(output)
+        length_us = window.end_us - window.start_us
+        if isinstance(output, Audio):  # speech lasts as long as it takes to say it
+            length_us = max(1, len(output.samples) * 1_000_000 // output.rate)
         headers = (
             ("content-type", content_type),
             *self._cloud_event(stage),
             ("ce_id", f"{window.stream}/{window.start_us}/{stage}".encode()),
             ("ce_time", rfc3339(window.start_us)),
-            ("ce_mediadur", str(window.end_us - window.start_us).encode()),
+            ("ce_mediadur", str(length_us).encode()),
         )
         return OutRecord(topic, window.lane, window.stream.encode(), value, headers)
 

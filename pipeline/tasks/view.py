@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.tasks.figures import Figures
+from pipeline.tasks.stage_health import StageTrouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Snapshot:
     lanes: Sequence[LaneView] = ()
     replicas: Sequence[ReplicaView] = ()
     warnings: Sequence[str] = field(default=())  # the newest, at most 20
+    troubles: Sequence[StageTrouble] = ()
 
 
 class View(Protocol):

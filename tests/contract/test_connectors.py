@@ -322,6 +322,19 @@ def test_aborted_offsets_leave_the_former_ones(world):
     assert found == {one: Committed(1, "first"), two: Committed(2, "")}
 
 
+def test_a_group_that_is_deleted_has_committed_nothing(world):
+    partition = world.partition()
+    group = world.name()
+    sink = world.opened_sink(group=group)
+    sink.begin()
+    sink.send_offsets({partition: Committed(1, "first")})
+    sink.commit()
+    assert world.control.committed(group, [partition]) == {partition: Committed(1, "first")}
+    sink.close()
+    world.control.delete_group(group)
+    assert world.control.committed(group, [partition]) == {partition: None}
+
+
 def test_an_empty_transaction_commits(world):
     sink = world.opened_sink()
     sink.begin()
@@ -638,6 +651,17 @@ def test_a_topic_that_was_made_anew_has_another_id(world):
             world.control.create_topic(name, 1, None, {})
             break
     assert before != world.control.topics([name])[name].topic_id
+
+
+def test_topics_that_are_deleted_are_gone(world):
+    kept, *gone = world.topic(), world.topic(), world.topic(partitions=2)
+    world.control.delete_topics(gone)
+    until_us = clock.monotonic_us() + 20_000_000
+    while any((found := world.control.topics([kept, *gone]))[name] for name in gone):
+        assert clock.monotonic_us() < until_us, found
+    assert found[kept] is not None
+    with pytest.raises(Refused, match=gone[0]):
+        world.control.delete_topics(gone[:1])
 
 
 def test_a_record_over_the_limit_of_its_topic_is_refused(world):

@@ -33,7 +33,9 @@ def folder(kafka, tmp_path, monkeypatch) -> Path:
 def test_the_readme_runs_as_it_stands(folder, capsys):
     (folder / "studio.yaml").write_text(block("name: studio"))
     subprocess.run([*PYTHON, block("soundfile.write")], check=True, timeout=60)
-    commands = [line for line in block("topics create").splitlines() if "kafka start" not in line]
+    commands = [
+        line for line in block("motet kafka start").splitlines() if "kafka start" not in line
+    ]
     outputs = {}
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command

@@ -65,7 +65,7 @@ class Installed(NamedTuple):
         program, *rest = map(str, command)
         return subprocess.run(
             [str(self.bin / program), *rest], cwd=self.folder, env={**self.environ, **environ},
-            capture_output=True, text=True, timeout=100, check=False,
+            capture_output=True, text=True, timeout=250, check=False,
         )  # fmt: skip
 
     def motet(self, *arguments: object) -> str:
@@ -138,18 +138,25 @@ def test_what_is_imported_is_the_wheel(installed, tmp_path):
         assert Path(path).is_relative_to(installed.bin.parent)
 
 
-def runs(installed: Installed, kafka: str, name: str, *how: str) -> None:
-    """From an empty broker to results, every step with the installed command."""
-    environ = {**installed.environ, "KAFKA": kafka, "NAME": name}
-    own = Installed(installed.bin, installed.folder, environ)
-    assert f"pipeline '{name}' is valid" in own.motet("validate", "studio.yaml")
+@pytest.fixture(scope="module")
+def published(installed: Installed, kafka: str) -> Installed:
+    """From an empty broker to sound in a topic, every step with the installed command."""
+    own = installed._replace(environ={**installed.environ, "KAFKA": kafka, "NAME": "wheel"})
+    assert "pipeline 'wheel' is valid" in own.motet("validate", "studio.yaml")
     own.motet("topics", "create", "studio.yaml", "--partitions", "2")
     own.motet("validate", "studio.yaml", "--connect")
     own.motet("publish", "--to", "studio.yaml", "--stream", "desk", "talk.wav")
-    summary = json.loads(own.motet("run", "studio.yaml", "--until-end", *how))
+    return own
+
+
+def check_run(published: Installed, name: str, *how: str) -> None:
+    """A pipeline of this name over what is published, and its results."""
+    command = ("run", "studio.yaml", "--until-end", "--set", f"name={name}", *how)
+    summary = json.loads(published.motet(*command))
     assert (summary["windows"], summary["dead_letter"]) == (SECONDS, 0)
-    lines = own.motet("tail", "studio.yaml", "--from-beginning", "--until-end", "--json")
-    results = [json.loads(line) for line in lines.splitlines()]
+    lines = published.motet("tail", "studio.yaml", "--from-beginning", "--until-end", "--json")
+    found = [json.loads(line) for line in lines.splitlines()]
+    results = [result for result in found if result["model"].startswith(f"{name}@")]
     assert len(results) == SECONDS
     expected = np.array(LEVELS) / np.hypot(*LEVELS)  # normalize: l2
     for result in results:
@@ -158,14 +165,15 @@ def runs(installed: Installed, kafka: str, name: str, *how: str) -> None:
 
 
 @pytest.mark.kafka
-def test_a_users_class_runs_from_the_wheel_beside_a_pipeline_py_of_their_own(installed, kafka):
-    runs(installed, kafka, "wheel", "--local")
+def test_a_users_class_runs_from_the_wheel_beside_a_pipeline_py_of_their_own(published):
+    check_run(published, "local", "--local")
 
 
 @pytest.mark.kafka
 @pytest.mark.ray
-def test_it_runs_on_ray_too_where_workers_start_in_that_folder(installed, kafka):
-    runs(installed, kafka, "wheel-on-ray")
+@pytest.mark.timeout(300)
+def test_it_runs_on_ray_too_where_workers_start_in_that_folder(published):
+    check_run(published, "on-ray")
 
 
 def test_try_runs_from_the_wheel(installed):

@@ -1,11 +1,18 @@
-"""The models and checks in tests/support are library code for these tests: it is on the path."""
+"""Fixtures of the tests that need neither a broker nor a cluster."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "support"))
 pytest.register_assert_rewrite("lane_checks")
+
+
+@pytest.fixture(scope="module")
+def offline_on_one_thread() -> Iterator[None]:
+    """For encoders with weights (``OFFLINE_MODELS``)."""
+    from model_media import offline_on_one_thread
+
+    with offline_on_one_thread():
+        yield

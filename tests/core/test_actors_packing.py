@@ -33,10 +33,14 @@ def shipped(value):
 
 def test_a_record_that_windows_share_crosses_once():
     first, second = media(1, b"abc"), media(2, b"")
-    jobs = [StageJob("s", 0, 5, [first, second]), StageJob("s", 5, 10, [second], {"up": "text"})]
-    packed = shipped(pack(jobs))
+    jobs = [
+        StageJob("s", 0, 5, [first, second], deadline_us=130),
+        StageJob("s", 5, 10, [second], {"up": "text"}),
+    ]
+    packed = shipped(pack(jobs, now_us=100))
     assert [bytes(p) for p in packed.payloads] == [b"abc", b""]
-    back = unpack(packed)
+    back = unpack(packed, now_us=7_000)
+    assert [job.deadline_us for job in back] == [7_030, None]  # as much time is left
     assert [(j.stream, j.start_us, j.end_us, j.upstream) for j in back] == [
         ("s", 0, 5, {}),
         ("s", 5, 10, {"up": "text"}),

@@ -208,3 +208,22 @@ def test_it_drains_when_it_is_told_to(by):
     rest = pipeline.run(local=True, until_end=True, connector=connector_for(broker))
     assert summary["windows"] + rest["windows"] == 8
     assert len(values(broker, "out.results")) == 8
+
+
+@pytest.mark.parametrize("demand", [1, 2, 0.5, "1/3"])
+def test_gpus_that_are_demanded_and_not_there_are_told_as_by_the_command(monkeypatch, demand):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    keys = copy.deepcopy(CHAT)
+    keys["stages"]["words"]["num_gpus"] = demand
+    made = Pipeline(**keys)
+    broker = broker_for(made.spec)
+    with pytest.raises(InvalidInput, match=r"stages.words.num_gpus = .*: the stages demand .*GPU"):
+        made.run(local=True, until_end=True, connector=connector_for(broker))
+
+
+@pytest.mark.parametrize("demand", [0.3, 1.5, -1, True, "half", float("nan"), None])
+def test_a_number_of_gpus_that_is_none_is_refused_as_in_a_file(demand):
+    keys = copy.deepcopy(CHAT)
+    keys["stages"]["words"]["num_gpus"] = demand
+    with pytest.raises(InvalidInput, match=r"stages.words.num_gpus.*; write auto, 0, a whole"):
+        Pipeline(**keys)

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from pipeline.batching import dispatch
-from pipeline.batching.batch import JobResult, StageJob
+from pipeline.batching.batch import BatchRun, JobResult, StageJob
 from pipeline.batching.dispatch import DEATHS_MAX, Assignment, Dispatcher
 from pipeline.batching.stage_queue import BATCH_BYTES_MAX, HELD_BATCHES, StageRule
 from pipeline.record import Facts, MediaRecord
@@ -549,3 +549,63 @@ def test_results_of_another_number_than_its_jobs_are_an_error():
     [each] = dispatcher.assign(0)
     with pytest.raises(ValueError, match="zip"):
         dispatcher.done(each.number, [], 0)
+
+
+@pytest.mark.parametrize("run", [None, BatchRun(0, ((2, 5),), 3)])
+def test_the_meter_is_told_of_records_whose_decoding_timed_out(run):
+    class Heard:
+        def __init__(self) -> None:
+            self.timed: list[tuple[str, int]] = []
+
+        def queued(self, stage, waited_us) -> None:
+            pass
+
+        def ran(self, stage, windows, took_us) -> None:
+            pass
+
+        def timed_out(self, stage, records) -> None:
+            self.timed.append((stage, records))
+
+    heard = Heard()
+    dispatcher = Dispatcher([stage("a")], heard)
+    dispatcher.set_replicas("a", ["a-0"])
+    for window in range(3):
+        dispatcher.submit(window, {"a": job(record())}, 0)
+    [batch] = dispatcher.assign(0)
+    results = [JobResult(1, timed_out=2), JobResult(failure="undecodable", timed_out=1)]
+    dispatcher.done(batch.number, [*results, JobResult(1)], 9, run)
+    assert heard.timed == [("a", 3)]
+
+
+def film(payload: bytes | memoryview = b"x") -> MediaRecord:
+    log = LogRecord("t", 0, 0, 0, b"s", None, [])
+    return MediaRecord("in", "s", 0, 1, Facts("video", "h264"), payload, log)
+
+
+def test_windows_of_one_film_go_together_and_others_take_turns():
+    dispatcher = made(stage("a", batch_max=5), a=["a-0"])
+    films = {stream: film() for stream in "xy"}
+    for stream, each in films.items():
+        for window in range(3):
+            dispatcher.submit((stream, window), {"a": job(each, stream=stream)}, 0)
+    dispatcher.submit("next", {"a": job(film(), stream="x")}, 0)
+    first, second = dispatcher.assign(0)
+    assert [(j.stream, j.records[0] is films[j.stream]) for j in first.jobs] == [
+        *[("x", True)] * 3,
+        *[("y", True)] * 2,
+    ]
+    assert [(j.stream, j.records[0] is films[j.stream]) for j in second.jobs] == [
+        ("x", False),
+        ("y", True),
+    ]
+
+
+def test_a_payload_that_several_windows_of_a_batch_hold_counts_once():
+    dispatcher = made(stage("a", batch_max=10), a=["a-0"])
+    shared, other = (film(memoryview(bytes(BATCH_BYTES_MAX * 2 // 3))) for _ in range(2))
+    for window in range(5):
+        dispatcher.submit(window, {"a": job(shared)}, 0)
+    for window in range(5, 8):
+        dispatcher.submit(window, {"a": job(other)}, 0)
+    [batch] = dispatcher.assign(0)
+    assert len(batch.jobs) == 8

@@ -37,8 +37,8 @@ class Device:
 
     def __init__(self, dispatcher: Dispatcher, pace: BatchPace) -> None:
         self._dispatcher = dispatcher
-        self._door: Door[int] = Door(pace)
-        self._run: Run[int] | None = None
+        self._door: Door[int, StageJob] = Door(pace)
+        self._run: Run[int, StageJob] | None = None
         self.free_us: int | None = None
         self.runs: list[int] = []
 
@@ -50,7 +50,9 @@ class Device:
     def finish(self, now_us: int) -> None:
         run, self._run, self.free_us = self._run, None, None
         assert run is not None
-        for number, results, told in self._door.done(run, [JobResult(1)] * len(run.jobs), now_us):
+        for number, results, told in self._door.done(
+            run, [JobResult(1)] * len(run.jobs), now_us, len(run.jobs)
+        ):
             self._dispatcher.done(number, results, now_us, told)
         self._start(now_us)
 

@@ -40,6 +40,28 @@ def test_each_stream_in_its_order_and_none_twice_before_another_that_waits(steps
         assert len(queue) == sum(map(len, waiting.values()))
 
 
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2))), st.integers(1, 4))
+def test_items_that_belong_together_are_taken_in_one_turn_and_each_once(items, most):
+    queue: FairQueue[tuple[int, int]] = FairQueue()
+    waiting: dict[str, list[tuple[int, int]]] = {}
+    for number, (stream, group) in enumerate(items):
+        queue.put(stream, (number, group))
+        waiting.setdefault(stream, []).append((number, group))
+    turns = list(waiting)
+    while queue:
+        taken = queue.take_together(most, lambda one, other: one[1] == other[1])
+        stream = turns.pop(0)
+        rest = waiting[stream]
+        assert taken == rest[: len(taken)]
+        assert len({group for _, group in taken}) == 1
+        del rest[: len(taken)]
+        assert len(taken) == most or not rest or rest[0][1] != taken[0][1]
+        if rest:
+            turns.append(stream)
+        assert len(queue) == sum(map(len, waiting.values()))
+    assert not any(waiting.values())
+
+
 # -- pace -----------------------------------------------------------------------------------
 
 
@@ -122,7 +144,7 @@ def job(number: int) -> StageJob:
     arrive=st.integers(1, 4),
 )
 def test_every_batch_comes_back_once_with_its_own_results_in_order(sizes, limit, fails, arrive):
-    door: Door[int] = Door(BatchPace(limit, None))
+    door: Door[int, StageJob] = Door(BatchPace(limit, None))
     coming = list(enumerate(sizes))
     first = [sum(sizes[:i]) for i in range(len(sizes))]
     back: dict[int, list[int] | None] = {}
@@ -147,7 +169,7 @@ def test_every_batch_comes_back_once_with_its_own_results_in_order(sizes, limit,
             continue
         ran += [each.start_us for each in run.jobs]
         for number, results, fared in door.done(
-            run, [JobResult(j.start_us) for j in run.jobs], now_us
+            run, [JobResult(j.start_us) for j in run.jobs], now_us, len(run.jobs)
         ):
             assert number not in back
             back[number] = [result.output for result in results]
@@ -164,13 +186,30 @@ def test_every_batch_comes_back_once_with_its_own_results_in_order(sizes, limit,
 
 @pytest.mark.parametrize(("limit", "runs"), [(64, [12]), (5, [5, 5, 2])])
 def test_batches_that_wait_run_in_one_call_up_to_the_limit(limit, runs):
-    door: Door[str] = Door(BatchPace(limit, None))
+    door: Door[str, StageJob] = Door(BatchPace(limit, None))
     for name in "abc":
         door.put(name, [job(0)] * 4, 0)
     sizes, waited = [], {}
     while (run := door.take(100 * len(sizes))) is not None:
         sizes.append(len(run.jobs))
-        for name, _, told in door.done(run, [JobResult()] * len(run.jobs), 100 * len(sizes)):
+        for name, _, told in door.done(
+            run, [JobResult()] * len(run.jobs), 100 * len(sizes), len(run.jobs)
+        ):
             waited[name] = told.waited_us
     assert sizes == runs
     assert waited == ({"a": 0, "b": 0, "c": 0} if limit == 64 else {"a": 0, "b": 0, "c": 100})
+
+
+@pytest.mark.parametrize("limit", [64, 3])
+def test_a_batch_tells_of_the_records_whose_decoding_timed_out(limit):
+    door: Door[str, StageJob] = Door(BatchPace(limit, None))
+    for name in "ab":
+        door.put(name, [job(0)] * 4, 0)
+    results = [JobResult(timed_out=count) for count in (1, 0, 2, 0, 0, 0, 0, 4)]
+    told = {}
+    while (run := door.take(0)) is not None:
+        count = len(run.jobs)
+        for name, _, run_of_it in door.done(run, results[:count], 0, count):
+            told[name] = run_of_it.timed_out
+        del results[:count]
+    assert told == {"a": 3, "b": 4}

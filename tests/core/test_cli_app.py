@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import threading
 
 import pytest
 from ports import free_port
+from typer.main import get_command
 
-from pipeline.cli import connect, main
+from pipeline.cli import connect, main, terminal
+from pipeline.cli.app import app
 from pipeline.cli.errors import guarded
 from pipeline.errors import InvalidInput, MotetError, Problem, Unreachable
 
@@ -31,6 +34,8 @@ def test_no_command_shows_the_help_as_an_error_of_usage(capsys):
         (["topics"], "missing command; `motet topics --help` shows what it takes"),
         (["validate"], "missing argument 'FILE'"),
         (["publish", "--flag"], "no such option: --flag"),
+        (["run", "x", "--lokal"], "no such option: --lokal; did you mean --local? `motet run --he"),
+        (["tail", "--max=x", "--topic", "t"], "--max = x: it is no whole number; `motet tail "),
         (["tail", "--topic", "t", "--max", "0"], "invalid value for '--max'"),
         (["tail"], "FILE: neither a file nor a topic is named; give a pipeline FILE or --topic T"),
         (
@@ -47,6 +52,17 @@ def test_no_command_shows_the_help_as_an_error_of_usage(capsys):
         (["run", "x.yaml", "--set", "=3"], "--set = =3: it is not KEY=VALUE; write it as --set"),
         (["kafka", "start", "--data", __file__], f"--data = {__file__}: it is a file, no folder"),
         (["run", "x.yaml", "--set", "hop"], "--set = hop: it is not KEY=VALUE; write it as --set"),
+        (
+            ["run", "x.yaml", "--start"],
+            "--start needs a value: --start W (where a pipeline that never ran begins: earliest, "
+            "latest or an RFC 3339 time); `motet run --help` shows what it takes",
+        ),
+        (["run", "x.yaml", "--local=3"], "option '--local' does not take a value; `motet run --h"),
+        (
+            ["topics", "create", "x.yaml", "--partitions"],
+            "--partitions needs a value: --partitions ",
+        ),
+        (["tail", "--max", "x", "--topic", "t"], "--max = x: it is no whole number; `motet tail "),
     ],
 )
 def test_a_mistake_of_usage_is_one_line_and_exit_code_2(capsys, arguments, said):
@@ -55,6 +71,27 @@ def test_a_mistake_of_usage_is_one_line_and_exit_code_2(capsys, arguments, said)
     assert out == ""
     assert err.startswith(f"motet: error: {said}")
     assert err.count("\n") == 1
+
+
+def options() -> list[tuple[list[str], str]]:
+    """Every option of every command that takes a value."""
+    found, left = [], [([], get_command(app))]
+    while left:
+        path, command = left.pop()
+        left += [([*path, name], inner) for name, inner in getattr(command, "commands", {}).items()]
+        for option in command.params:
+            takes_value = option.param_type_name == "option" and not option.is_flag
+            found += [(path, option.opts[0])] if takes_value else []
+    return found
+
+
+def test_an_option_without_its_value_names_the_help_of_its_command_and_what_it_takes(capsys):
+    assert len(options()) > 40
+    for path, option in options():
+        assert main([*path, option]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"motet: error: {option} needs a value: {option} ")
+        assert line.endswith(f"; `motet {' '.join(path)} --help` shows what it takes")
 
 
 def test_what_is_wrong_with_the_text_of_a_file_names_the_file(capsys, tmp_path):
@@ -186,3 +223,17 @@ def test_addresses_are_read(text, address):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InvalidInput, match="it is not HOST:PORT"):
         connect.address(text)
+
+
+def test_signals_that_come_together_are_one_and_a_later_one_interrupts(monkeypatch):
+    now_us = [7_000_000]
+    monkeypatch.setattr(terminal.clock, "monotonic_us", lambda: now_us[0])
+    with terminal.stopping() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
+        now_us[0] += terminal.TOGETHER_US
+        signal.raise_signal(signal.SIGTERM)  # as `timeout` sends it once more, to the group
+        now_us[0] += 1
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)

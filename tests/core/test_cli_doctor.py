@@ -13,7 +13,7 @@ from ports import free_port
 
 from pipeline.cli import doctor_broker, doctor_machine, doctor_packages, main
 from pipeline.cli.doctor_check import error, ok, warning
-from pipeline.cli.machine import Machine
+from pipeline.tasks.machine import Machine
 
 LOBBY = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's example
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "doctor.schema.json"

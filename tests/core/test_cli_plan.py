@@ -10,8 +10,9 @@ import pytest
 from pipelines import LOBBY, load
 from ports import free_port
 
-from pipeline.cli import machine, main, plan
+from pipeline.cli import main, plan
 from pipeline.cli.app import Given
+from pipeline.tasks import machine
 from pipeline.tasks.planning import Resources, place
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "plan.schema.json"

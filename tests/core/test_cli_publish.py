@@ -10,17 +10,25 @@ import pytest
 from films import film, tone
 
 from pipeline import clock
-from pipeline.cli import main
-from pipeline.cli import publish as publish_command
-from pipeline.cli.publish import Play, play_to
-from pipeline.cli.publish_target import check_inputs, choose_input, pictures, targeted
-from pipeline.connectors.files import Pictures, SourceFile, Target, Timeline, parts, timelines
+from pipeline.cli import main, publish_play
+from pipeline.cli.publish_play import Play, play_to
+from pipeline.cli.publish_target import To, check_inputs, choose_input, pictures, targeted
+from pipeline.connectors.files import (
+    Pictures,
+    SourceFile,
+    Target,
+    Timeline,
+    parts,
+    stream_id,
+    timelines,
+)
 from pipeline.connectors.memory import MemoryConnector
 from pipeline.connectors.memory_broker import MemoryBroker
 from pipeline.connectors.partitioner import partition_for
 from pipeline.errors import InvalidInput, MotetError
 from pipeline.slot.ports import TopicPartition
 from pipeline.spec import load
+from pipeline.spec.media_type import parse_media_type
 
 LOBBY = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's example
 S = 1_000_000
@@ -41,6 +49,12 @@ TXT = SourceFile(Path("a.txt"), "text", "text/plain")
         (["--topic", "t", "--stream", "s", "--chunk", "5"], "--chunk = 5: is a number without"),
         (["--topic", "t", "--stream", "s", "--chunk", "0s"], "--chunk = 0s: must be above 0ms"),
         (["--topic", "t", "--stream", "s", "--start", "noon"], "--start = noon: is not an RFC"),
+        (["--to", "f", "--type", "image/png"], "--type = image/png: with --to the inputs say"),
+        (["--topic", "t", "--stream", "s", "--type", "image/gif"], "--type = image/gif: is not a"),
+        (["--topic", "t", "--stream", "s", "--reconnect", "5"], "--reconnect = 5: is a number"),
+        (["--topic", "t", "--stream", "s", "--buffer", "0B"], "--buffer = 0B: must be above"),
+        (["--topic", "t", "--stream", "s", "--source-option", "x"], "--source-option = x: it is"),
+        (["--topic", "t", "--stream", "s", "--source-option", "a=b"], "--source-option = a: files"),
         (["--topic", "t", "--stream", "s"], "SOURCE = a.txt: there is no such file"),
         (["--to", str(LOBBY), "--input", "mike"], "SOURCE = a.txt: there is no such file"),
     ],
@@ -52,6 +66,38 @@ def test_flags_that_do_not_go_together_say_so(capsys, tmp_path, monkeypatch, fla
     assert out == ""
     assert err.startswith(f"motet: error: {said}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (["--start", "2026-01-01T00:00:00Z"], "--start = 2026-01-01T00:00:00Z: "),
+        (["--loop", "2"], "--loop = 2: "),
+        (["--resume"], "--resume = yes: "),
+    ],
+)
+def test_a_live_source_has_no_beginning_that_could_be_chosen(capsys, flag, said):
+    assert main(["publish", "--topic", "t", "--stream", "s", *flag, "rtsp://me:pass@camera/1"]) == 2
+    err = capsys.readouterr().err
+    assert err == (
+        f"motet: error: {said}rtsp://camera/1 is live: it plays once, at its own times; "
+        "leave it out\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (None, "cam-7"),
+        ("hall", "hall"),
+        ("{stem}", "cam-7"),
+        ("{name}", "cam-7.mp4"),
+        ("{folder}/{stem}", "north/cam-7"),
+        ("{other}", "{other}"),
+    ],
+)
+def test_the_stream_is_named_by_the_file_where_it_is_asked(template, expected):
+    assert stream_id(template, Path("site/north/cam-7.mp4")) == expected
 
 
 @pytest.fixture
@@ -256,12 +302,12 @@ def test_a_stop_ends_an_endless_loop_cleanly(broker, tmp_path):
 
 def test_many_streams_at_once_raise_the_limit_of_open_files_or_say_so(monkeypatch):
     limits = [(256, 1024)]
-    monkeypatch.setattr(publish_command.resource, "getrlimit", lambda _which: limits[-1])
-    monkeypatch.setattr(publish_command.resource, "setrlimit", lambda _w, to: limits.append(to))
-    publish_command._allow_open_files(500)
+    monkeypatch.setattr(publish_play.resource, "getrlimit", lambda _which: limits[-1])
+    monkeypatch.setattr(publish_play.resource, "setrlimit", lambda _w, to: limits.append(to))
+    publish_play.allow_open_files(500)
     assert limits[-1] == (756, 1024)
     with pytest.raises(InvalidInput, match="2000 streams: that many streams need 2256 open files"):
-        publish_command._allow_open_files(2000)
+        publish_play.allow_open_files(2000)
 
 
 # -- films ------------------------------------------------------------------------------------
@@ -269,14 +315,14 @@ def test_many_streams_at_once_raise_the_limit_of_open_files_or_say_so(monkeypatc
 
 def test_a_films_sound_and_pictures_go_each_to_the_input_that_takes_it(tmp_path):
     file = film(tmp_path / "a.mp4", sound=tone(3))
-    found = targeted([file], None, load(LOBBY), (), None)
+    found = targeted([file], To(spec=load(LOBBY)))
     assert [(part.kind, target.topic) for part, target in found] == [
         ("audio", "lobby.audio"),
         ("image", "lobby.video"),
     ]
-    [(part, target)] = targeted([file], None, load(LOBBY), (), "image")
+    [(part, target)] = targeted([file], To(spec=load(LOBBY), kind="image"))
     assert (part.kind, target.content_type) == ("image", "image/jpeg")
-    [(part, target)] = targeted([file], None, load(LOBBY), ("mic",), None)
+    [(part, target)] = targeted([file], To(spec=load(LOBBY), only=("mic",)))
     assert (part.kind, target.content_type) == ("audio", "audio/L16;rate=16000;channels=1")
 
 
@@ -285,26 +331,56 @@ def test_what_of_a_film_no_input_takes_is_left_out_and_said(tmp_path, capsys, pi
     cam = pipeline_file(
         "  cam: {topic: c, type: image/png}", "  x: {encoder: color_histogram, of: cam}"
     )
-    [(part, target)] = targeted([file], None, load(cam), (), None)
+    [(part, target)] = targeted([file], To(spec=load(cam)))
     assert (part.kind, target) == ("image", Target("c", "image/png"))
     assert "a.mp4: its audio is left out, since no input takes it" in capsys.readouterr().err
     chat = pipeline_file(
         "  chat: {topic: t, type: text/plain}", "  x: {encoder: hash_text, of: chat}"
     )
     with pytest.raises(InvalidInput, match="no input takes the sound or the pictures of a film"):
-        targeted([file], None, load(chat), (), None)
+        targeted([file], To(spec=load(chat)))
 
 
 def test_a_topic_takes_one_kind_of_a_film(tmp_path):
     file = film(tmp_path / "a.mp4", sound=tone(3))
     with pytest.raises(InvalidInput, match="add --kind audio or --kind image"):
-        targeted([file], "t", None, (), None)
-    [(part, target)] = targeted([file], "t", None, (), "audio")
+        targeted([file], To("t"))
+    [(part, target)] = targeted([file], To("t", kind="audio"))
     assert (part.kind, target) == ("audio", Target("t"))
     mute = film(tmp_path / "mute.mp4")
-    assert [part.kind for part, _ in targeted([mute], "t", None, (), None)] == ["image"]
+    assert [part.kind for part, _ in targeted([mute], To("t"))] == ["image"]
     with pytest.raises(InvalidInput, match=r"--kind = audio: .*mute.mp4 holds none"):
-        targeted([mute], "t", None, (), "audio")
+        targeted([mute], To("t", kind="audio"))
+
+
+@pytest.mark.parametrize(
+    ("media", "kind"),
+    [
+        ("video/mp4", "image"),
+        ("video/H264", "image"),
+        ("image/png", "image"),
+        ("audio/L16;rate=16000;channels=1", "audio"),
+    ],
+)
+def test_a_type_says_which_part_of_a_film_goes_to_a_topic(tmp_path, media, kind):
+    file = film(tmp_path / "a.mp4", sound=tone(3))
+    [(part, target)] = targeted([file], To("t", parse_media_type(media)))
+    assert (part.kind, target) == (kind, Target("t", media))
+
+
+@pytest.mark.parametrize(
+    ("name", "media", "said"),
+    [
+        ("a.txt", "image/png", "--type = image/png: a.txt holds text; leave it out, or give"),
+        ("a.png", "video/mp4", "--type = video/mp4: a.png holds image; leave it out, or give"),
+        ("a.wav", "audio/aac", "type = audio/aac: publish cannot write this type: AAC in ADTS"),
+    ],
+)
+def test_a_type_that_a_file_cannot_go_as_is_refused_before_anything_is_sent(name, media, said):
+    file = {"a.txt": TXT, "a.png": PNG, "a.wav": WAV}[name]
+    with pytest.raises(InvalidInput) as error:
+        targeted([file], To("t", parse_media_type(media)))
+    assert str(error.value).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 import soundfile
+from films import film
 from PIL import Image
 
 from pipeline.cli import main
@@ -47,6 +48,22 @@ class Says(Mine):
     takes, gives, length = ("text", "image"), "data", None
     def one(self, clip):
         return {"text": clip.text, "frames": len(clip.frames or ())}
+
+class Tells(Says):
+    def one(self, clip):
+        items = [{"label": f"thing {n}", "score": n / 8} for n in range(int(self.how))]
+        return {"labels": items, "frames": len(clip.frames or ()), "heard": "\x1b[2J\u00e9"}
+
+class Both(Mine):
+    gives, length = "text", None
+    def one(self, clip):
+        from pipeline.encoders.base import Said
+        return Said("two words", {"words": [{"word": "two", "start_us": 0}]})
+
+class Glances(Says):
+    takes, frames_max, frame_size = "video", 2, 20
+    def one(self, clip):
+        return {"frames": [list(frame.shape) for frame in clip.frames]}
 
 class Vectors(Mine):
     takes = "vector"
@@ -199,3 +216,43 @@ def test_an_error_outside_the_users_files_has_no_place_in_them(tmp_path):
         json.loads("{")
     assert place(caught.value, tmp_path.parent / "elsewhere") is None
     assert place(None, tmp_path) is None
+
+
+def test_data_are_lines_that_can_be_read_and_json_has_all_of_them(capsys, folder):
+    options = ("--options", json.dumps({"how": "3"}))
+    assert main(["try", f"{folder}:Tells", "red.png", "--device", "cpu", *options]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("red.png  0-1 s  data  ")
+    assert lines == [
+        "    labels:",
+        "    - {label: thing 0, score: 0.0}",
+        "    - {label: thing 1, score: 0.125}",
+        "    - {label: thing 2, score: 0.25}",
+        "    frames: 1",
+        '    heard: "\\e[2J\xe9"',
+    ]
+    many = ("--options", json.dumps({"how": "90"}))
+    assert main(["try", f"{folder}:Tells", "red.png", "--device", "cpu", *many]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 24
+    assert lines[-1] == "    ... and 70 lines more; --json gives all of it"
+    found = answer(capsys, f"{folder}:Tells", "red.png", *many)
+    assert len(found["windows"][0]["output"]["data"]["labels"]) == 90
+
+
+def test_what_comes_with_a_text_is_shown_with_it(capsys, folder):
+    assert main(["try", f"{folder}:Both", "talk.wav", "--max", "1", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  text 'two words'  " in lines[0]
+    assert lines[1:] == ["    words:", "    - {word: two, start_us: 0}"]
+    [window] = answer(capsys, f"{folder}:Both", "talk.wav", "--max", "1")["windows"]
+    assert window["output"] == {"text": "two words"}
+    assert window["said"] == {"words": [{"word": "two", "start_us": 0}]}
+
+
+def test_of_a_film_it_gets_the_frames_that_it_asks_for_as_in_a_pipeline(capsys, folder):
+    film(Path("film.mp4"), seconds=2, size=(64, 48))
+    found = answer(capsys, f"{folder}:Glances", "film.mp4")
+    assert [window["output"]["data"]["frames"] for window in found["windows"]] == [
+        [[48, 64, 3], [48, 64, 3]]  # `motet publish` sends a film's pictures as such
+    ] * 2

@@ -7,18 +7,23 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import soundfile
 
 from pipeline.cli import main
 from pipeline.cli.demo_words import ejected_name
+from pipeline.connectors.file_media import duration_us
+from pipeline.connectors.files import expand
 from pipeline.connectors.memory import MemoryConnector, MemoryPublisher
 from pipeline.connectors.memory_broker import MemoryBroker
 from pipeline.demo import show, view
 from pipeline.demo.assets import (
     CHUNK_US,
     MEDIA,
+    OWN_CLASS,
     PARTITIONS,
     PASS_US,
     STREAMS,
@@ -45,6 +50,8 @@ def seen(stream="hall", second=0, missing=(), attribution=None, read_us=260_000)
         "missing": sorted(missing),
         "weights": {"colour": 0.375, "sound": 0.625},
         "attribution": attribution or {"colour": 0.25, "sound": 0.75},
+        "text": {},
+        "data": {},
     }
     return Seen(result, 250_000, read_us)
 
@@ -57,12 +64,18 @@ def test_the_media_are_small_and_the_notice_names_every_folder_of_them():
     assert sum(path.stat().st_size for path in files) < DEMO_BYTES_MAX
     notice = (MEDIA / "NOTICE").read_text()
     assert {f"{path.name}/" for path in MEDIA.iterdir() if path.is_dir()} <= {*notice.split()}
-    for licence in ("public domain", "Creative Commons Attribution 3.0", "Blender Foundation"):
+    for licence in (
+        "public domain",
+        "Creative Commons Attribution 3.0",
+        "Blender Foundation",
+        "CC0",
+    ):
         assert licence in notice
 
 
-def test_every_stream_fills_a_pass_with_sound_pictures_and_text():
-    spec = pipeline_spec("demo-x", "127.0.0.1:9092")
+@pytest.mark.parametrize("models", [False, True])
+def test_every_stream_fills_a_pass_with_sound_pictures_and_text(models):
+    spec = pipeline_spec("demo-x", "127.0.0.1:9092", models)
     lines = timelines(spec)
     topics = {given.topic for given in spec.inputs.values()}
     assert {(line.stream, line.target.topic) for line in lines} == {
@@ -109,6 +122,26 @@ def test_rows_fit_the_terminal_and_stand_below_their_heading(columns):
     assert "no chat" in rows.row(seen(missing=["chat"]))
 
 
+def test_below_a_row_stands_what_the_stages_found():
+    rows = view.Rows(["sound", "colour"], 100, lambda text, _colour: text)
+    assert rows.found(seen()) is None
+    one = seen()
+    face = {"time_us": 7}
+    one.result["text"].update(speech="he had", topic="", note='a "b"')
+    one.result["data"].update(
+        speech={"words": []},
+        labels={"labels": [{"label": "espresso", "score": 0.94}, {"label": "cup", "score": 0.03}]},
+        none={"labels": []},
+        topic={"labels": []},
+        faces={"faces": [face, face, {"time_us": 8}], "frames": 2},
+    )
+    assert rows.found(one).lstrip() == (
+        'speech: he had · topic: - · note: a "b" · labels: espresso 0.94 · none: - · faces: 2'
+    )
+    assert 'speech="he had" topic="-" note="a \\"b\\"" labels="espresso 0.94" ' in view.plain(one)
+    assert len(view.Rows(["sound"], 40, lambda text, _colour: text).found(one)) == 40
+
+
 def test_a_bar_is_exact_to_an_eighth_and_never_longer_than_its_place():
     bars = [view.bar_of(share, 2) for share in (-0.1, 0.0, 1 / 16, 0.5, 0.75, 1.0, 3.0)]
     assert bars == ["", "", "▏", "█", "█▌", "██", "██"]
@@ -130,7 +163,7 @@ def test_no_more_rows_are_shown_than_can_be_read(monkeypatch):
 
 
 def in_memory() -> tuple[MemoryConnector, object]:
-    spec = pipeline_spec("demo-x", "127.0.0.1:9092")
+    spec = pipeline_spec("demo-x", "127.0.0.1:9092", models=False)
     connector = MemoryConnector(MemoryBroker(), pending_wait_s=5.0)
     for topic in [*(given.topic for given in spec.inputs.values()), *spec.topics_out()]:
         connector.control().create_topic(topic, PARTITIONS, None, {})
@@ -193,6 +226,7 @@ def test_a_show_that_is_stopped_at_once_ends_without_a_result():
 
 def test_on_the_in_memory_broker_it_ends_by_itself_and_names_commands_that_work(tmp_path):
     command = [*MOTET, "demo", "--broker", "memory", "--seconds", "3", "--no-browser"]
+    command += ["--no-models"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results, _, summary = done.stdout.partition("\n\n")
@@ -216,10 +250,10 @@ def test_on_the_in_memory_broker_it_ends_by_itself_and_names_commands_that_work(
         r"^start +\d+\.\d s to the first fused result$",
     ):
         assert re.search(said, figures, re.MULTILINE), said
-    memory, time, *steps = done.stderr.splitlines()[1:]
+    memory, time, *_steps = done.stderr.splitlines()[1:]
     assert re.search(r"memory +about [\d.]+ GB", memory)
     assert re.search(r"time +about 5 s to the first fused result, then 3 s", time)
-    assert re.search(r"^ +\d+\.\d s  topics demo-\w{6}\.\* are made in memory", steps[0])
+    assert re.search(r"\n +\d+\.\d s  topics demo-\w{6}\.\* are made in memory", done.stderr)
     commands = [line for line in following.splitlines() if not line.startswith("  #")]
     assert len(commands) == 3
     for command in commands:
@@ -229,7 +263,7 @@ def test_on_the_in_memory_broker_it_ends_by_itself_and_names_commands_that_work(
 
 
 def test_ctrl_c_ends_it_with_its_figures():
-    command = [*MOTET, "demo", "--broker", "memory"]
+    command = [*MOTET, "demo", "--broker", "memory", "--no-models"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as demo:
@@ -261,9 +295,21 @@ def test_a_mistake_is_one_line_and_nothing_is_done(capsys, arguments, said):
 # -- eject -----------------------------------------------------------------------------------
 
 
-def test_what_is_ejected_is_a_sound_pipeline_and_the_commands_that_feed_it(tmp_path):
+def played(folder: Path, chunk_s: int, sources: str) -> Counter[str]:
+    """Seconds of each kind in one pass of a player."""
+    paths = [str(folder / source.strip(" \\\n")) for source in sources.split("\n")]
+    seconds: Counter[str] = Counter()
+    for file in expand(paths)[0]:
+        seconds[file.kind] += duration_us(file, chunk_s * SECOND_US) / SECOND_US
+    return seconds
+
+
+@pytest.mark.parametrize("models", [False, True])
+def test_what_is_ejected_is_a_sound_pipeline_and_the_commands_that_feed_it(tmp_path, models):
     folder = tmp_path / "My Demo"
-    assert eject(folder, "/opt/motet env/bin/motet") == "my-demo"
+    assert eject(folder, "/opt/motet env/bin/motet", models=models) == "my-demo"
+    assert all((folder / path.name).exists() == models for path in OWN_CLASS)
+    assert (OWN_CLASS[0].name in (folder / "README.md").read_text()) == models
     spec = load(folder / "demo.yaml")
     assert spec.name == "my-demo"
     topics = [*(given.topic for given in spec.inputs.values()), *spec.topics_out()]
@@ -271,9 +317,11 @@ def test_what_is_ejected_is_a_sound_pipeline_and_the_commands_that_feed_it(tmp_p
     feed = (folder / "feed.sh").read_text()
     subprocess.run(["sh", "-n", folder / "feed.sh"], check=True)
     assert "motet=${MOTET:-'/opt/motet env/bin/motet'}" in feed
-    played = re.findall(r"media/\S+", feed)
-    assert len(played) == len(STREAMS) * (5 + 1 + 1)
-    assert all((folder / path).exists() for path in played)
+    plays = re.findall(r"^play (\w+) (\d+)s \\\n((?:.*\\\n)*.*)$", feed, re.MULTILINE)
+    seconds = {(s, k): n for s, c, p in plays for k, n in played(folder, int(c), p).items()}
+    assert {*seconds} == {(s, kind) for s in STREAMS for kind in ("audio", "image", "text")}
+    # They are played again and again: what is shorter than the rest would be missing for a while.
+    assert all(48 <= each <= 50 for each in seconds.values()), seconds
     assert (folder / "media" / "NOTICE").exists()
     assert "sh feed.sh" in (folder / "README.md").read_text()
 
@@ -286,9 +334,9 @@ def test_a_folder_that_holds_something_is_never_written_to(tmp_path, capsys):
     )
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(InvalidInput, match="not an empty folder"):
-        eject(tmp_path / "mine.txt", "motet")
+        eject(tmp_path / "mine.txt", "motet", models=False)
     with pytest.raises(InvalidInput, match="it cannot be written"):
-        eject(tmp_path / "mine.txt" / "below", "motet")
+        eject(tmp_path / "mine.txt" / "below", "motet", models=False)
 
 
 @pytest.mark.parametrize(

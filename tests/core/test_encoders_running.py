@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline.batching.batch import StageJob
 from pipeline.encoders import clips as clips_module
+from pipeline.encoders import contents as contents_module
 from pipeline.encoders.audio import LogMel
 from pipeline.encoders.base import Audio
 from pipeline.encoders.clips import StagePlan
@@ -220,9 +221,9 @@ def test_frames_outside_the_declared_context_are_left_out():
 
 def test_a_picture_that_two_windows_share_is_decoded_once_and_lent_to_neither(monkeypatch):
     decoded = []
-    decode = clips_module._DECODERS["image"]
+    decode = contents_module._DECODERS["image"]
     monkeypatch.setitem(
-        clips_module._DECODERS, "image", lambda *given: decoded.append(1) or decode(*given)
+        contents_module._DECODERS, "image", lambda *given: decoded.append(1) or decode(*given)
     )
     shared = record("image/png", png((3, 4, 5)), 600_000)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.features.gate import Frames, Gate, high_pass, high_pass_half
@@ -86,6 +86,7 @@ def test_an_offset_makes_no_thump_at_the_ends():
     assert high_pass(line, 16_000, 80.0).abs().max() < 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(0, 900), st.integers(0, 2**32 - 1))
 def test_a_sample_hangs_on_its_neighbours_alone(count: int, seed: int):
     """Any part of a line with half a filter around it gives what the whole line gives there."""
@@ -101,6 +102,7 @@ def test_a_sample_hangs_on_its_neighbours_alone(count: int, seed: int):
 # -- gate -----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3_000), st.integers(0, 10_000), st.integers(0, 2**32 - 1), st.data())
 def test_without_noise_the_frames_add_up_to_the_signal(count: int, first: int, seed: int, data):
     gate = Gate(8_000, gate_db=6, reduce_db=12)

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.connectors.file_media import _cut, duration_us, pieces
+from pipeline.connectors.file_media import duration_us, pieces
 from pipeline.connectors.files import SourceFile, Target, Timeline, expand, merge, timelines
 from pipeline.connectors.publish import default_start_us, headers
+from pipeline.connectors.sound_cutter import Edges
 from pipeline.errors import InvalidInput
 from pipeline.media.facts import read_facts
 from pipeline.spec.media_type import parse_media_type
@@ -196,7 +197,9 @@ def test_chunks_are_the_whole_sound_and_none_is_longer_than_asked(rate, chunk_us
     samples = np.arange(total, dtype=np.float32)[:, None]
     edges = np.cumsum([0, *blocks])
     given_blocks = (samples[a:b] for a, b in itertools.pairwise(edges) if b > a)
-    chunks = list(_cut(given_blocks, rate, chunk_us))
+    cutter = Edges(rate, chunk_us)
+    chunks = [chunk for block in given_blocks for chunk in cutter.feed(block)]
+    chunks += [rest] if len(rest := cutter.rest()) else []
     assert sum(len(c) for c in chunks) == total
     assert not chunks or (np.concatenate(chunks) == samples).all()
     assert all(0 < len(c) <= chunk_us * rate // 1_000_000 + 1 for c in chunks)
@@ -250,8 +253,8 @@ def test_folders_are_walked_sorted_and_other_files_left_out(tmp_path):
         ("none.wav", None, "there is no such file"),
         ("film.avi", b"x", "'.avi' is no kind it knows"),
         ("notes.pdf", b"x", "'.pdf' is no kind it knows"),
-        ("rtsp://camera/1", None, "URLs and devices are not taken in this version"),
-        ("/dev/video0", None, "URLs and devices are not taken in this version"),
+        ("rtsp://camera/1", None, "URLs and devices are for `motet publish`"),
+        ("/dev/video0", None, "URLs and devices are for `motet publish`"),
     ],
 )
 def test_a_source_that_cannot_be_taken_says_why(tmp_path, monkeypatch, name, content, said):

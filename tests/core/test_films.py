@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.connectors.file_media import duration_us, pieces
 from pipeline.connectors.files import PICTURES, SourceFile, Target, expand, merge, parts, timelines
+from pipeline.connectors.film_remux import FilmCutter
 from pipeline.errors import InvalidInput
 from pipeline.media.film import read_film, shown_frames
 from pipeline.media.film_decode import decode_film
@@ -239,6 +240,30 @@ def test_an_open_gop_is_not_cut(tmp_path, codec):
     found = list(pieces(part(file, "image"), "video/mp4", 1))
     assert len(found) == len(cuts)
     assert frame_times(found, "mp4") == [number * S // FPS for number in range(50)]
+
+
+def test_what_has_no_key_frame_is_not_held_without_bound(tmp_path):
+    """Half a film in a live camera's limit: the first half is over it, the second begins anew."""
+    file = moving(tmp_path / "a.mkv", 60, {"g": "30", "sc_threshold": "0", "bf": "0"})
+    with av.open(str(file.path)) as container:
+        [stream] = container.streams.video
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        half = sum(packet.size for packet in packets[:30])
+        cutter = FilmCutter("cam", stream, "video/mp4", S, half - packets[29].size)
+        got, refused = [], []
+        for number, packet in enumerate(packets):
+            try:
+                got += cutter.feed(packet)
+            except InvalidInput as error:
+                refused.append((number, str(error)))
+        [(number, said), *others] = refused
+        assert number == 29
+        assert "no key frame in " in said
+        assert "set its key frame interval" in said
+        if not others:  # the second half may be smaller
+            got += cutter.end()
+        assert all(piece.at_us == 1_200_000 for piece in got)
+        assert len(got) + len(others) == 1
 
 
 def test_pictures_of_another_codec_are_refused_with_a_way_out(tmp_path):

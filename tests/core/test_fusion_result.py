@@ -49,6 +49,17 @@ def test_no_vector_is_null():
     assert value["weights"] == value["attribution"] == {}
 
 
+def test_a_head_gives_a_label_and_scores_in_place_of_the_vector():
+    fused = Fused(None, {"b": 1.0}, {"b": -2.5}, label="no", scores={"yes": 0.25, "no": 0.75})
+    assert b'"output":{"label":"no","scores":{"no":0.75,"yes":0.25}},"weights"' in result(
+        fused=fused
+    )
+    unsure = Fused(None, {}, {}, label=None, scores={"yes": 0.5, "no": 0.5})
+    assert json.loads(result(fused=unsure))["output"]["label"] is None
+    nothing = json.loads(result(fused=Fused(None, scores={})))
+    assert nothing["output"] == {"label": None, "scores": {}}
+
+
 def test_inner_maps_are_sorted_at_every_depth():
     data = {"z": {"b": [{"y": 1, "x": 2}], "a": None}, "f": {}}
     text = result(data=data, failed={"b": "timeout", "a": "x"}, text={"w": "z", "v": "y"}).decode()

@@ -15,12 +15,14 @@ from PIL import Image
 from pipelines import jpeg, media
 
 from pipeline.batching.batch import StageJob
-from pipeline.encoders import frames as frames_module
+from pipeline.encoders import films as films_module
+from pipeline.encoders import picture_bytes
 from pipeline.encoders.base import Clip
 from pipeline.encoders.clips import ClipBuilder, StagePlan
-from pipeline.encoders.frames import FrameWish, film_bytes
+from pipeline.encoders.frames import FrameWish
 from pipeline.encoders.image import ColorHistogram, evenly_spread, window_frames
 from pipeline.encoders.loading import check_protocol
+from pipeline.encoders.picture_bytes import film_bytes
 from pipeline.encoders.running import EncodeTask
 from pipeline.errors import InvalidInput
 from pipeline.media.facts import read_facts
@@ -188,12 +190,12 @@ def passes(monkeypatch):
     """How many frames were decoded and how many were made pictures, by pass over a record."""
     made = []
 
-    def counting(film, payload, wanted, last, size=None):
-        found = decode_film(film, payload, wanted, last, size)
+    def counting(film, payload, wanted, last, *more):
+        found = decode_film(film, payload, wanted, last, *more)
         made.append((last + 1, len(found.pictures)))
         return found
 
-    monkeypatch.setattr(frames_module, "decode_film", counting)
+    monkeypatch.setattr(films_module, "decode_film", counting)
     return made
 
 
@@ -230,7 +232,7 @@ def test_pictures_that_do_not_fit_together_are_encoded_in_several_calls(monkeypa
     whole = EncodeTask(ColorHistogram(CPU), StagePlan("colour", ("cam",))).run(jobs)
     one = film_bytes(jobs[0], 0, 0, FrameWish(4))
     assert 4 * 72 * 128 * 3 <= one <= 12 * 72 * 128 * 3
-    monkeypatch.setattr(frames_module, "PICTURES_BYTES_MAX", 3 * one)
+    monkeypatch.setattr(picture_bytes, "PICTURES_BYTES_MAX", 3 * one)
     encoder = Counting()
     parts = EncodeTask(encoder, StagePlan("colour", ("cam",))).run(jobs)
     assert encoder.batches == [3, 3, 3, 1]
@@ -241,7 +243,7 @@ def test_a_window_whose_pictures_are_too_many_fails_alone_and_says_what_to_do(mo
     records, _ = film()
     short, long = window(records, 0, 200_000), window(records, 0, 2 * S)
     limit = film_bytes(short, 0, 0, FrameWish())
-    monkeypatch.setattr(frames_module, "PICTURES_BYTES_MAX", limit)
+    monkeypatch.setattr(picture_bytes, "PICTURES_BYTES_MAX", limit)
     first, second = EncodeTask(Greedy(), StagePlan("all", ("cam",))).run([short, long])
     assert first.output.tolist() == [5]
     assert second.failure is not None

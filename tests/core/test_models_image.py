@@ -11,7 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_media import NEEDS_MODELS, clip_of, offline_on_one_thread, photo
+from model_media import OFFLINE_MODELS, clip_of, photo
+from moving_pictures import encoded
 from PIL import Image
 
 from pipeline.encoders.base import Clip
@@ -21,18 +22,14 @@ from pipeline.encoders.models.image_pixels import Pixels
 from pipeline.encoders.models.lite0 import PIXELS
 from pipeline.encoders.outputs import checked
 from pipeline.errors import InvalidInput
+from pipeline.media.film import read_film
+from pipeline.media.film_decode import decode_film
 from pipeline.spec.catalog import BUILTIN
 
-pytestmark = NEEDS_MODELS
+pytestmark = OFFLINE_MODELS
 
 CPU = torch.device("cpu")
 BUNNY = Path(__file__).parents[2] / "pipeline" / "demo" / "media" / "frames"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    with offline_on_one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +232,7 @@ def test_sentences():
     ("name", "module"),
     [
         ("image_embedding", "efficientnet_lite_pytorch"), ("image_to_text", "rapidocr"),
-        ("faces", "cv2"), ("text_embedding", "transformers"),
+        ("faces", "cv2"), ("text_embedding", "tokenizers"),
     ],
 )  # fmt: skip
 def test_without_the_extra_one_line_names_it(name, module, monkeypatch):
@@ -295,3 +292,36 @@ def test_validate_imports_none_of_them(tmp_path):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1:] == ["[]"], done.stderr
+
+
+# -- films ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "side"), [({}, 1024), ({"size": 64, "crop": 1.0}, 256), ({"crop": 0.5}, 1792)]
+)
+def test_frames_of_films_are_wanted_no_larger_than_four_times_what_is_looked_at(options, side):
+    for name in ("image_embedding", "image_labels"):
+        assert load_encoder(name, options, CPU).frame_size == side
+
+
+def test_a_film_that_is_scaled_while_it_is_decoded_shows_the_same(labels, embedding):
+    count = 5
+    payload = encoded(count, size=(1920, 1080), options=(("crf", "15"),))
+    film = read_film("mp4", payload, 1_000_000)
+    whole, scaled = (
+        list(decode_film(film, payload, range(count), count - 1, size).pictures.values())
+        for size in (None, labels.frame_size)
+    )
+    assert {frame.shape for frame in scaled} == {(576, 1024, 3)}
+    every = load_encoder("image_labels", {"top": 1000}, CPU)
+    for one, other in zip(whole, scaled, strict=True):
+        clips = [clip_of(frame) for frame in (one, other)]
+        first, second = every.encode(clips)
+        scores, others = (
+            {each["label"]: each["score"] for each in given["labels"]} for given in (first, second)
+        )
+        assert max(abs(score - others[label]) for label, score in scores.items()) < 0.1
+        rows = embedding.encode(clips)
+        cosine = rows[0] @ rows[1] / np.prod([np.linalg.norm(row) for row in rows])
+        assert cosine > 0.98

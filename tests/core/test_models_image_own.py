@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_media import NEEDS_MODELS, clip_of, offline_on_one_thread, photo
+from model_media import OFFLINE_MODELS, clip_of, photo
 
 from pipeline.encoders.loading import load_encoder
 from pipeline.encoders.models.image_pixels import Pixels
@@ -18,18 +18,12 @@ from pipeline.encoders.models.ocr import DETECTOR
 from pipeline.encoders.models.weights import weights_path
 from pipeline.errors import InvalidInput
 
-pytestmark = NEEDS_MODELS
+pytestmark = OFFLINE_MODELS
 
 CPU = torch.device("cpu")
 SEEN = {"size": 64, "crop": 1.0, "mean": 0.5, "std": [0.5, 0.5, 0.25]}
 PIXELS = Pixels(64, 1.0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.25))
 TEN = [f"thing {number}" for number in range(10)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    with offline_on_one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

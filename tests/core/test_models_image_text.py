@@ -7,22 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_media import NEEDS_MODELS, clip_of, offline_on_one_thread, photo, written
+from model_media import OFFLINE_MODELS, clip_of, photo, written
 
 from pipeline.encoders.loading import empty_clip, load_encoder
 from pipeline.encoders.models.ocr import _in_lines, _Word
 from pipeline.errors import InvalidInput
 
-pytestmark = NEEDS_MODELS
+pytestmark = OFFLINE_MODELS
 
 CPU = torch.device("cpu")
 BOARD = ["Platform 4: 10:42 to Vienna", "Mind the gap", "100 % organic, since 1987"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    with offline_on_one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

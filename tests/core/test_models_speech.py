@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_media import NEEDS_MODELS, offline_on_one_thread
+from model_media import OFFLINE_MODELS
 from readings import (
     EPOCH_US,
     RATE,
@@ -26,15 +26,9 @@ from pipeline.encoders.loading import empty_clip, load_encoder
 from pipeline.encoders.models.voice import Grouping, Silero, speech_spans
 from pipeline.errors import InvalidInput
 
-pytestmark = NEEDS_MODELS
+pytestmark = OFFLINE_MODELS
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    with offline_on_one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

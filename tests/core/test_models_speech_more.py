@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from model_media import NEEDS_MODELS, offline_on_one_thread
+from model_media import OFFLINE_MODELS
 from readings import RATE, SECOND_US, sentences, speech_pipeline, whole_clip, window_clips
 
 from pipeline.encoders.base import Audio, Clip
@@ -23,16 +23,10 @@ from pipeline.encoders.outputs import checked
 from pipeline.errors import InvalidInput
 from pipeline.spec.catalog import BUILTIN
 
-pytestmark = NEEDS_MODELS
+pytestmark = OFFLINE_MODELS
 
 CPU = torch.device("cpu")
 ENCODERS = ("voice_activity", "speech_to_text", "audio_embedding", "text_to_speech")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline():
-    with offline_on_one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

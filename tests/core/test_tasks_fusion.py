@@ -287,7 +287,7 @@ def loop(task):
 def test_it_is_idle_only_when_all_that_it_took_is_committed(loop):
     runner, committer = loop.runner, loop.committers[0]
     loop.eventually(lambda: runner.state.idle)
-    runner.deliver(0, [opened(1, "colour"), gave(1, "colour"), cut(1, records=3)])
+    runner.deliver({0: [opened(1, "colour"), gave(1, "colour"), cut(1, records=3)]})
     assert committer.entered.acquire(timeout=PATIENCE_S)
     loop.eventually(lambda: runner.state.taken == 1)
     assert not runner.state.idle
@@ -307,7 +307,7 @@ def test_it_is_idle_only_when_all_that_it_took_is_committed(loop):
 def test_cuts_without_output_are_committed_too(loop):
     committer = loop.committers[0]
     committer.turn.release()
-    loop.runner.deliver(0, [cut(1, records=3)])
+    loop.runner.deliver({0: [cut(1, records=3)]})
     assert loop.told.acquire(timeout=PATIENCE_S)
     loop.eventually(lambda: loop.runner.state.idle)
     [(cuts, records)] = committer.batches
@@ -318,8 +318,8 @@ def test_cuts_without_output_are_committed_too(loop):
 
 
 def test_slots_commit_side_by_side(loop):
-    loop.runner.deliver(0, [cut(1)])
-    loop.runner.deliver(1, [cut(1, lane=1)])
+    loop.runner.deliver({0: [cut(1)]})
+    loop.runner.deliver({1: [cut(1, lane=1)]})
     for committer in loop.committers.values():
         assert committer.entered.acquire(timeout=PATIENCE_S)  # both are in it at once
     loop.committers[1].turn.release()
@@ -330,7 +330,7 @@ def test_slots_commit_side_by_side(loop):
 def test_what_a_commit_raises_ends_the_loop(loop):
     committer = loop.committers[0]
     committer.error = Fenced("taken over")
-    loop.runner.deliver(0, [cut(1)])
+    loop.runner.deliver({0: [cut(1)]})
     committer.turn.release()
     with pytest.raises(Fenced, match="taken over"):
         loop.ended.result(PATIENCE_S)
@@ -361,7 +361,7 @@ def test_a_transaction_has_its_figures(loop):
     now_us = wall_us()
     window = opened(1, "colour")
     shown = [window._replace(append_us=now_us - 20 * SECOND_US), opened(2, "colour")]
-    loop.runner.deliver(0, [*shown, gave(1, "colour"), gave(2, "colour"), cut(1)])
+    loop.runner.deliver({0: [*shown, gave(1, "colour"), gave(2, "colour"), cut(1)]})
     committer = loop.committers[0]
     assert committer.entered.acquire(timeout=PATIENCE_S)
     committer.retries_total = 3
@@ -377,7 +377,7 @@ def test_a_transaction_has_its_figures(loop):
 
 
 def test_a_transaction_that_is_under_way_when_it_is_stopped_is_counted(loop):
-    loop.runner.deliver(0, [opened(1, "colour"), gave(1, "colour"), cut(1, records=3)])
+    loop.runner.deliver({0: [opened(1, "colour"), gave(1, "colour"), cut(1, records=3)]})
     assert loop.committers[0].entered.acquire(timeout=PATIENCE_S)
     loop.runner.stop()
     loop.committers[0].turn.release()

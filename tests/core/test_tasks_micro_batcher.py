@@ -76,3 +76,28 @@ def test_what_the_run_raises_reaches_its_batches_and_no_other(served, error):
     assert held.given.get() == [1]
     held.go.put(None)
     assert replies.get()[0][0].output == 1
+
+
+def test_a_job_whose_time_is_up_is_not_run_and_delays_none_behind_it(served):
+    held, batcher = served
+    replies: queue.SimpleQueue = queue.SimpleQueue()
+    batcher.put([job(0)], replies.put)
+    assert held.given.get() == [0]
+    past, timely = job(1), job(2)
+    past.deadline_us, timely.deadline_us = monotonic_us(), monotonic_us() + 60_000_000
+    batcher.put([past, timely], replies.put)
+    late = job(3)
+    late.deadline_us = past.deadline_us
+    batcher.put([late], replies.put)
+    held.go.put(None)
+    assert held.given.get() == [2]  # of three that wait
+    held.go.put(None)
+    replies.get()
+    results, run = replies.get()
+    assert [(each.output, each.failure) for each in results] == [(None, "timeout"), (2, None)]
+    assert [windows for windows, _ in run.runs] == [1]
+    results, run = replies.get()
+    assert [each.failure for each in results] == ["timeout"]
+    batcher.put([late], replies.put)  # nothing to run at all
+    results, run = replies.get()
+    assert ([each.failure for each in results], run.runs) == (["timeout"], ())

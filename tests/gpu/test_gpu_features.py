@@ -2,51 +2,97 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from on_gpu import CPU, GPU, NEEDS_GPU, RATE, clips, noise
 
-from pipeline.encoders.audio import LogMel, Mfcc
-from pipeline.encoders.base import Clip
-from pipeline.features.log_mel import log_mel
+from pipeline.features.bundle import NAMES, FeatureConfig, bundle
+from pipeline.features.delta import delta
+from pipeline.features.gate import Frames, Gate, high_pass
+from pipeline.features.log_mel import log_mel, mfcc
+from pipeline.features.loudness import integrated_lufs, k_weighted
 from pipeline.features.mel import MelConfig
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = [*NEEDS_GPU, pytest.mark.usefixtures("tf32_allowed")]
+
+SHORT = FeatureConfig(RATE, 400, 160, 64)
+LONG = FeatureConfig(RATE, 2048, 512, 128)
+LIFTERED = FeatureConfig(RATE, 512, 128, 40, n_mfcc=13, lifter=22, center=False)
+# What ``bundle`` promises of librosa's numbers holds between devices too: (absolute, relative).
+WITHIN = {
+    "log_mel": (1e-3, 0), "mfcc": (1e-3, 0), "mfcc_delta": (1e-3, 0), "mfcc_delta2": (1e-3, 0),
+    "chroma": (1e-5, 0), "centroid": (1e-7 * RATE, 0), "bandwidth": (1e-7 * RATE, 0),
+    "flatness": (1e-5, 0), "zero_crossing_rate": (0, 0), "rms": (0, 1e-6),
+}  # fmt: skip
 
 
-def noise(seed: int, count: int):
-    return (0.1 * np.random.default_rng(seed).standard_normal(count)).astype(np.float32)
+def signals(count: int) -> list:
+    """Speech and noise of unequal lengths, silence, and nothing."""
+    spoken = [clip.samples[: RATE - 97 * number] for number, clip in enumerate(clips(count))]
+    return [*spoken, *(noise(seed, RATE + 31 * seed) for seed in range(count)), 0 * noise(0, RATE),
+            noise(0, 0)]  # fmt: skip
 
 
-@pytest.fixture
-def tf32_allowed():
-    """Some other encoder of the process has let products be inexact."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    yield
-    torch.set_float32_matmul_precision(before)
+@pytest.mark.parametrize("config", [SHORT, LONG, LIFTERED], ids=["short", "long", "liftered"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_feature_is_the_cpus(name: str, config: FeatureConfig):
+    heard = signals(6)
+    on_gpu = bundle(heard, (name,), config, GPU)
+    for here, there in zip(on_gpu, bundle(heard, (name,), config, CPU), strict=True):
+        assert here.device.type == GPU.type
+        assert here.shape == there.shape
+        here, there = here.cpu().double(), there.double()
+        if name == "rolloff":
+            # a sum that meets the threshold within a rounding may fall on the next bin
+            assert ((here - there).abs() <= 1.001 * config.rate / config.n_fft).all()
+            continue
+        absolute, relative = WITHIN[name]
+        near = there >= there.amax() - 80 if name == "log_mel" and len(there) else there == there
+        assert ((here - there).abs()[near] <= absolute + relative * there.abs()[near]).all()
 
 
-@pytest.mark.usefixtures("tf32_allowed")
-@pytest.mark.parametrize("config", [MelConfig(), MelConfig(16_000, 2048, 512, 128)], ids=str)
-def test_log_mel_is_the_cpus_and_its_own_in_every_batch(config: MelConfig):
-    clips = [noise(seed, 16_000 - 97 * seed) for seed in range(150)]
-    together = log_mel(clips, config, "cuda")
-    for place in range(0, 150, 7):
-        here = together[place].cpu()
-        assert torch.equal(here, log_mel([clips[place]], config, "cuda")[0].cpu())
-        assert (here - log_mel([clips[place]], config)[0]).abs().max() < 1e-3
+@pytest.mark.parametrize("config", [SHORT, LONG], ids=["short", "long"])
+def test_a_clips_frames_have_the_same_bits_in_every_batch(config: FeatureConfig):
+    heard = signals(60)
+    together = bundle(heard, NAMES, config, GPU)
+    for place in range(0, len(heard), 7):
+        [alone] = bundle([heard[place]], NAMES, config, GPU)
+        assert torch.equal(together[place], alone)
 
 
-@pytest.mark.usefixtures("tf32_allowed")
-@pytest.mark.parametrize("cls", [LogMel, Mfcc])
-def test_the_encoders_are_the_cpus_and_their_own_in_every_batch(cls):
-    clips = [Clip("s", 0, 1_000_000, noise(seed, 16_000), 16_000, 0) for seed in range(20)]
-    on_gpu, on_cpu = cls(torch.device("cuda")), cls(torch.device("cpu"))
-    together = on_gpu.encode(clips)
-    for vector, clip, expected in zip(together, clips, on_cpu.encode(clips), strict=True):
-        assert vector.tobytes() == on_gpu.encode([clip])[0].tobytes()
-        np.testing.assert_allclose(vector, expected, atol=1e-3)
+@pytest.mark.parametrize("config", [MelConfig(), MelConfig(RATE, 2048, 512, 128)], ids=str)
+def test_more_clips_than_a_tile_holds_are_the_cpus(config: MelConfig):
+    heard = [noise(seed, RATE - 97 * seed) for seed in range(150)]
+    for function in (log_mel, mfcc):
+        together = function(heard, config, GPU)
+        for place in range(0, 150, 7):
+            [expected] = function([heard[place]], config, CPU)
+            assert (together[place].cpu() - expected).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_derivatives_are_the_cpus(order: int):
+    rows = [torch.from_numpy(noise(seed, 20 * seed)).reshape(-1, 20) for seed in (0, 5, 9, 300)]
+    on_gpu = delta([each.to(GPU) for each in rows], order)
+    for here, there in zip(on_gpu, delta(rows, order), strict=True):
+        torch.testing.assert_close(here.cpu(), there, rtol=0, atol=1e-7)
+
+
+def test_high_pass_weighting_and_loudness_are_the_cpus():
+    for clip in clips(4, seconds=3):
+        there = torch.from_numpy(clip.samples)
+        here = there.to(GPU)
+        for function in (lambda x: high_pass(x, RATE, 80.0), lambda x: k_weighted(x, RATE)):
+            torch.testing.assert_close(function(here).cpu(), function(there), rtol=0, atol=1e-12)
+        assert integrated_lufs(here, RATE) == pytest.approx(integrated_lufs(there, RATE), abs=1e-9)
+
+
+def test_the_gate_is_the_cpus():
+    gate = Gate(RATE, gate_db=6.0, reduce_db=12.0)
+    samples = torch.from_numpy(clips(1, seconds=3)[0].samples)
+    gated = []
+    for device in (GPU, CPU):
+        frames = Frames(samples.to(device), 0, gate)
+        quiet = frames.noise(0, len(samples))
+        gated.append(frames.gated(RATE, 2 * RATE, quiet, quiet).cpu())
+    torch.testing.assert_close(*gated, rtol=0, atol=1e-10)

@@ -20,6 +20,7 @@ NEEDS_MODELS = [
     pytest.mark.models,
     pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs motet[models]"),
 ]
+OFFLINE_MODELS = [*NEEDS_MODELS, pytest.mark.usefixtures("offline_on_one_thread")]
 
 
 @contextmanager

@@ -42,14 +42,14 @@ class Reading(NamedTuple):
 def sentences() -> tuple[Reading, ...]:
     """The five vendored sentences, their words as the NOTICE of the media has them."""
     media = Path(assets.__file__).parent / "media"
-    notice = " ".join((media / "NOTICE").read_text("utf-8").split())
+    notice = (media / "NOTICE").read_text("utf-8")
     found = []
     for file in sorted((media / "speech").glob("*.flac")):
-        match = re.search(rf"{file.name} ([a-z ]+?)(?= sentence-| captions/)", notice)
+        match = re.search(rf"{file.name}  (.+(\n {{20,}}.+)*)", notice)  # and indented lines after
         assert match, f"{file.name} has no transcript in the NOTICE"
         samples, rate = soundfile.read(file, dtype="float32")
         assert rate == RATE
-        found.append(Reading(file.stem, samples, match[1]))
+        found.append(Reading(file.stem, samples, " ".join(match[1].split())))
     return tuple(found)
 
 

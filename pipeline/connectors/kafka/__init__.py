@@ -24,7 +24,7 @@ class KafkaConnector:
 
     ``client`` holds settings of kafka-python (``setting_names``), secrets among them, and
     shows in no repr. The first connection of a port raises Unreachable after
-    ``reach_timeout_s``.
+    ``reach_timeout_s``, and InvalidInput at once where the broker refuses the settings.
     """
 
     bootstrap: str

@@ -11,10 +11,11 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
-from kafka.net.compat import KafkaNetClient
 
 from pipeline import clock
 from pipeline.connectors.kafka.errors import reraise, translated
+from pipeline.connectors.kafka.first_contact import NetClient, check_settings_fit, refused
+from pipeline.connectors.kafka.receiving import BareSelector
 from pipeline.connectors.limits import unknown_topics
 from pipeline.errors import InvalidInput, MotetError, Problem, Refused, Unreachable
 
@@ -48,6 +49,7 @@ _SHARED = {
     # the client's 30 s would leave a slot deaf for half a minute after a broker's restart
     "reconnect_backoff_max_ms": 1000,
     "metrics_enabled": False,
+    "selector": BareSelector,
 }
 _CONSUMER = {
     "max_partition_fetch_bytes": 8 << 20,
@@ -72,7 +74,6 @@ _TRANSACTIONAL = {
 }
 
 _TOPIC_LIMIT_MS = 2_000
-_METADATA_BACKOFF_MS = 10  # between two questions; after failures the client waits longer
 
 
 class Producer(KafkaProducer):  # type: ignore[misc]
@@ -198,6 +199,7 @@ class Clients:
 
     def _make(self, kind: Any, defaults: Mapping[str, Any], owned: Mapping[str, Any]) -> Any:
         check_settings(self.settings)
+        check_settings_fit(self.settings)
         if importlib.util.find_spec("crc32c") is None:
             raise InvalidInput(
                 "crc32c is not installed: without it every Kafka client is limited to about "
@@ -205,14 +207,11 @@ class Clients:
             )
         config = {**_SHARED, **defaults, **self.settings}
         config = {name: value for name, value in config.items() if name in kind.DEFAULT_CONFIG}
-        made: list[KafkaNetClient] = []
+        made: list[NetClient] = []
 
-        def net_client(**net_config: Any) -> KafkaNetClient:
-            client = KafkaNetClient(**net_config)
-            # the client leaves its own setting out here: a topic is first known after 100 ms
-            client._manager.cluster.config["retry_backoff_ms"] = _METADATA_BACKOFF_MS
-            made.append(client)
-            return client
+        def net_client(**net_config: Any) -> NetClient:
+            made.append(NetClient(**net_config))
+            return made[-1]
 
         try:
             return kind(
@@ -223,20 +222,16 @@ class Clients:
                 kafka_client=net_client,
             )
         except Exception as error:
-            failures = [f for client in made for f in client._manager._auth_failures.values()]
             for client in made:  # a client that failed in its constructor would leave its thread
                 client.close()
-            reraise(error, self._not_made(error, failures))
+            told = [refused(client, self.bootstrap, self.settings) for client in made]
+            reraise(error, next(filter(None, told), None) or self._not_made(error))
 
-    def _not_made(self, error: Exception, failures: list[Exception]) -> MotetError:
-        if failures:
-            return translated(f"Kafka at {self.bootstrap}", failures[0])
+    def _not_made(self, error: Exception) -> MotetError:
         if isinstance(error, kafka_errors.RetriableError):
             return Unreachable(
                 f"Kafka at {self.bootstrap} did not answer within {self.reach_timeout_s:g} s; "
-                "start it (motet kafka start), or correct kafka.bootstrap (is it a Kafka's port?) "
-                "and kafka.client (TLS and SASL need security_protocol; a wrong password looks the "
-                "same)"
+                "start it (motet kafka start), or correct kafka.bootstrap (is it a Kafka's port?)"
             )
         if isinstance(error, kafka_errors.KafkaConfigurationError | ValueError | AssertionError):
             return InvalidInput(Problem("kafka.client", "", str(error), "correct the setting"))

@@ -16,7 +16,7 @@ from pipeline.connectors.kafka.errors import reraise, translated
 from pipeline.connectors.kafka.offsets import Offsets
 from pipeline.connectors.kafka.source import KafkaSource
 from pipeline.connectors.kafka.watchdog import Watchdog, close_within
-from pipeline.connectors.limits import topic_exists
+from pipeline.connectors.limits import topic_exists, unknown_topics
 from pipeline.errors import Refused, Transient
 from pipeline.slot.ports import Committed, LogRecord, TopicInfo, TopicPartition
 
@@ -137,6 +137,29 @@ class KafkaControl:
         if error is not kafka_errors.NoError:
             raise error(created["error_message"])
         admin.wait_for_topics([name])
+
+    def delete_topics(self, names: Collection[str]) -> None:
+        self._order(f"deleting topics {', '.join(names)}", self._delete_topics, list(names))
+
+    def _delete_topics(self, names: list[str]) -> None:
+        answer = self._administrator().delete_topics(names, raise_errors=False)
+        errors = {
+            each["name"]: kafka_errors.for_code(each["error_code"]) for each in answer["topics"]
+        }
+        unknown = [n for n, e in errors.items() if e is kafka_errors.UnknownTopicOrPartitionError]
+        if unknown:
+            raise unknown_topics(unknown)
+        for name, error in errors.items():
+            if error is not kafka_errors.NoError:
+                raise error(name)
+
+    def delete_group(self, group: str) -> None:
+        def ask() -> None:
+            found = self._administrator().delete_groups([group])[group]
+            if found != "OK":
+                raise getattr(kafka_errors, found)(group)
+
+        self._order(f"deleting group {group}", ask)
 
     def last_record(self, partition: TopicPartition) -> LogRecord | None:
         """Reads ever longer tails, since markers and aborted records may fill the newest one."""

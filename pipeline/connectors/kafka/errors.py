@@ -23,6 +23,9 @@ _NEVER = (
 )
 
 
+_FORBIDDEN_NAMES = tuple(kind.__name__ for kind in kafka_errors.AuthorizationError.__subclasses__())
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what it hides: its causes, and the errors among its arguments.
 
@@ -56,7 +59,7 @@ def translated(what: str, *errors: BaseException | None) -> MotetError:
         if isinstance(cause, MotetError):
             return cause
     for cause in found:
-        if isinstance(cause, _FORBIDDEN):
+        if isinstance(cause, _FORBIDDEN) or _names_forbidden(cause):
             return Refused(
                 f"{what}: {_text(cause)}: the broker does not permit it; grant the right to "
                 "this user, or correct kafka.client"
@@ -64,6 +67,13 @@ def translated(what: str, *errors: BaseException | None) -> MotetError:
         if isinstance(cause, _NEVER):
             return Refused(f"{what}: {_text(cause)}; correct what was asked for")
     return Transient(f"{what}: {_text(found[0])}")
+
+
+def _names_forbidden(error: BaseException) -> bool:
+    """Whether it is what a transaction makes of such an error: a plain one that only names it."""
+    return type(error) is kafka_errors.KafkaError and any(
+        name in str(error) for name in _FORBIDDEN_NAMES
+    )
 
 
 def is_too_large(error: BaseException | None) -> bool:

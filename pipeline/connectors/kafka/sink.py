@@ -22,7 +22,7 @@ from pipeline.connectors.kafka.errors import (
 )
 from pipeline.connectors.kafka.watchdog import Watchdog
 from pipeline.connectors.limits import check_metadata, fenced
-from pipeline.errors import Fenced, MotetError, Transient, Unreachable
+from pipeline.errors import Fenced, InvalidInput, MotetError, Refused, Transient, Unreachable
 from pipeline.slot.ports import Committed, OutRecord, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -191,6 +191,8 @@ class KafkaSink:
                 raise fenced(self._id) from error
             if isinstance(error, Unreachable) and self._identity is not None:
                 raise Transient(str(error)) from error  # once running, an owner waits
+            if isinstance(error, InvalidInput) and self._identity is not None:
+                raise Refused(str(error)) from error  # a password that was good at the start
             reraise(error, translated(f"{self._id}: open", error, last))
         self._identity = self._producer._transaction_manager.producer_id_and_epoch
 

@@ -27,7 +27,7 @@ def own_file(name: str, value: Any, suffixes: Sequence[str]) -> Path:
     if path.suffix.lower() not in suffixes:
         raise wrong_option(name, value, "is of no kind that is read here", _named(suffixes))
     if not path.is_file():
-        raise wrong_option(name, value, f"no such file ({path.absolute()})", _FULL_PATH)
+        raise wrong_option(name, value, f"no such file ({path.absolute()})", _PATH)
     return path
 
 
@@ -35,11 +35,11 @@ def own_folder(name: str, value: Any) -> Path:
     """A folder of the user's by its path."""
     path = _path(name, value)
     if not path.is_dir():
-        raise wrong_option(name, value, f"no such folder ({path.absolute()})", _FULL_PATH)
+        raise wrong_option(name, value, f"no such folder ({path.absolute()})", _PATH)
     return path
 
 
-_FULL_PATH = "write its full path, which must be there on every node that runs the stage"
+_PATH = "name it from the pipeline file's folder, where every node that runs the stage must have it"
 
 
 def _named(suffixes: Sequence[str]) -> str:
@@ -48,5 +48,5 @@ def _named(suffixes: Sequence[str]) -> str:
 
 def _path(name: str, value: Any) -> Path:
     if not isinstance(value, str | Path) or not str(value):
-        raise wrong_option(name, value, "is no path", _FULL_PATH)
+        raise wrong_option(name, value, "is no path", _PATH)
     return Path(value).expanduser()

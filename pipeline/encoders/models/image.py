@@ -28,7 +28,8 @@ class ImageEmbedding:
 
     The last layer of EfficientNet-Lite0 before its classes, averaged over the picture, then over
     the window's frames (at most ``max_frames``, evenly spread). Numbers are 0 or more and are not
-    normalised. A window without pictures gives zeros. The other options are those of
+    normalised. A window without pictures gives zeros. Frames of films are scaled down while they
+    are decoded, to four times the side that the network needs. The other options are those of
     ``ImageNetwork``; a ``model`` has the length of its own output.
     """
 
@@ -46,6 +47,7 @@ class ImageEmbedding:
             std=std, batch=batch,
         )  # fmt: skip
         self.length = self._network.length
+        self.frame_size = self._network.frame_size
 
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
         return [_mean(rows) for rows in self._network.windows(batch, self.frames_max)]
@@ -79,6 +81,7 @@ class ImageLabels:
             device, logits=True, weights=weights, model=model, size=size, crop=crop, mean=mean,
             std=std, batch=batch,
         )  # fmt: skip
+        self.frame_size = self._network.frame_size
         self._names = class_names(labels, self._network.length)
 
     def encode(self, batch: Sequence[Clip]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -22,6 +23,7 @@ from pipeline.encoders.options import real, whole, wrong_option
 from pipeline.spec.user_class import one_line
 
 _BATCH_CUDA = 16
+_SHAPE_MAX = 4  # longest by shortest side up to which a film's frame is never scaled up again
 # What most networks for pictures were trained with: the mean and deviation of ImageNet.
 _OWN = Pixels(size=224, crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -68,6 +70,15 @@ class ImageNetwork:
             path = own_file("model", model, SUFFIXES)
             self._run = own_network(path, self._device)
             self.length = self._tried(path)
+
+    @property
+    def frame_size(self) -> int:
+        """Longest side (pixels) at which a frame still has what the network looks at.
+
+        The square that is cut out of it is no smaller than what the network gets, up to frames
+        that are _SHAPE_MAX times as long as wide.
+        """
+        return math.ceil(_SHAPE_MAX * self._pixels.size / self._pixels.crop)
 
     def _tried(self, path: Path) -> int:
         try:

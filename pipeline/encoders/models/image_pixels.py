@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
+
+from pipeline.encoders.to_device import to_device
 
 Frame = NDArray[np.uint8]
 
@@ -41,8 +44,8 @@ class Pixels:
             by_side.setdefault(len(square), []).append(place)
         for places in by_side.values():
             out[places] = self._resized([squares[place] for place in places], device)
-        mean, std = (torch.tensor(each, device=device) * 255 for each in (self.mean, self.std))
-        return out.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
+        mean, std = _scales(self.mean, self.std, device)
+        return out.sub_(mean).div_(std)
 
     def _square(self, frame: Frame) -> Frame:
         """The central square; where a row or column is left over, it is at the far side's end.
@@ -56,12 +59,19 @@ class Pixels:
 
     def _resized(self, squares: Sequence[Frame], device: torch.device) -> torch.Tensor:
         """Squares of one side; they travel as uint8, a quarter of what float32 would take."""
-        pixels = torch.from_numpy(np.stack(squares))
-        if device.type == "cuda":
-            pixels = pixels.pin_memory()
-        pixels = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+        pixels = to_device(np.stack(squares), device).permute(0, 3, 1, 2).float()
         if pixels.shape[-1] == self.size:
             return pixels
         return functional.interpolate(
             pixels, (self.size, self.size), mode="bicubic", align_corners=False, antialias=True
         )
+
+
+@lru_cache(maxsize=16)
+def _scales(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of values from 0 to 255, (1, 3, 1, 1) each, copied to a device once."""
+    both = (torch.tensor(each, device=device) * 255 for each in (mean, std))
+    shifted, scaled = (each.view(1, 3, 1, 1) for each in both)
+    return shifted, scaled

@@ -29,6 +29,7 @@ RECOGNIZER = Weights(
     "rapidocr/models/PP-OCRv6_rec_small.onnx",
     "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
 )
+_SIDE_MAX = 2000  # RapidOCR scales frames with a longer side (pixels) down to it
 
 
 class _Word(NamedTuple):
@@ -63,6 +64,7 @@ class ImageToText:
         detector: str | None = None, recognizer: str | None = None,
     ) -> None:  # fmt: skip
         self.frames_max = whole("max_frames", max_frames, 1, 1000)
+        self.frame_size = _SIDE_MAX
         self._letters_min = whole("min_letters", min_letters, 1, 100)
         score = real("text_score", text_score, 0.0, 1.0)
         least = real("min_score", min_score, 0.0, 1.0)
@@ -75,6 +77,7 @@ class ImageToText:
             "Global.log_level": "critical",  # else a warning for every frame without text
             "Global.text_score": score,
             "Global.use_cls": False,
+            "Global.max_side_len": _SIDE_MAX,
             "Det.model_path": str(_model("detector", detector, DETECTOR)),
             "Rec.model_path": str(_model("recognizer", recognizer, RECOGNIZER)),
             f"{onnx}.intra_op_num_threads": 1,

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.batching.length_buckets import length_buckets
 from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.models.choices import own_folder
-from pipeline.encoders.models.weights import Weights, model_library, weights_path
+from pipeline.encoders.models.mini_lm import MiniLm
+from pipeline.encoders.models.weights import Weights, model_library, weights_folder
 from pipeline.encoders.options import whole, wrong_option
+from pipeline.encoders.to_device import to_device
 from pipeline.errors import InvalidInput
 from pipeline.spec.user_class import one_line
 
@@ -33,7 +36,7 @@ CONFIG = Weights(
     f"{_FOLDER}/config.json",
     "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
 )
-_STEP_PIECES = 8
+_PADDING_MAX = 1 / 8  # of what the network computes in one call
 _CHARACTERS_MAX = 100_000
 _BATCH = 64
 
@@ -47,8 +50,9 @@ class TextEmbedding:
     ``max_pieces`` word pieces count (256 are about 200 English words), and of it the first
     100,000 characters are looked at.
 
-    Texts are batched by length, in steps of 8 word pieces, and what fills up a step is masked:
-    a text's vector is the same to 1e-5 whatever its batch mates are.
+    Texts of like length go through the network together, so that at most an eighth of what it
+    computes is padding, which is masked: a text's vector is the same to 1e-5 whatever its batch
+    mates are.
 
     ``model``: a folder of the user's with a transformers model (config.json, safetensors) and its
     tokenizer, pooled the same way. Nothing is downloaded, and no code in the folder is run.
@@ -61,18 +65,16 @@ class TextEmbedding:
         self, device: torch.device, *, max_pieces: int = 256, model: str | None = None
     ) -> None:
         self._device = torch.device(device)
+        self._network: MiniLm | _Transformer
         if model is None:
-            folder = [weights_path(each) for each in (TOKENIZER, CONFIG, WEIGHTS)][-1].parent
+            folder = weights_folder((TOKENIZER, CONFIG, WEIGHTS))
+            self._network = MiniLm(folder, self._device)
         else:
-            folder = own_folder("model", model)
+            self._network = _Transformer(own_folder("model", model), self._device)
         pieces = whole("max_pieces", max_pieces, 3, 1 << 16)
-        self._tokenizer, self._model = _loaded(folder)
-        self._model.to(self._device).eval()
-        positions = getattr(self._model.config, "max_position_embeddings", None) or pieces
-        most = min(positions, self._tokenizer.model_max_length)
+        most = self._network.pieces_max or pieces
         self._pieces_max = whole("max_pieces", max_pieces, 3, most, "which the model has")
-        self._pad = self._tokenizer.pad_token_id or 0  # masked; some models count positions by it
-        self.length = int(self._model.config.hidden_size)
+        self.length = self._network.length
         self._vectors(["warm"])
 
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
@@ -87,35 +89,48 @@ class TextEmbedding:
 
     def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, d) for n texts that are not empty."""
-        given = self._tokenizer(list(texts), truncation=True, max_length=self._pieces_max)
-        pieces: list[list[int]] = given["input_ids"]
-        by_length: dict[int, list[int]] = {}
-        for place, ids in enumerate(pieces):
-            by_length.setdefault(self._padded(len(ids)), []).append(place)
+        pieces = self._network.pieces(texts, self._pieces_max)
         vectors = torch.empty((len(texts), self.length), device=self._device)
         with torch.inference_mode():
-            for length, places in by_length.items():
-                for first in range(0, len(places), _BATCH):
-                    some = places[first : first + _BATCH]
-                    vectors[some] = self._pooled([pieces[place] for place in some], length)
+            for length, places in length_buckets([*map(len, pieces)], _PADDING_MAX, _BATCH):
+                vectors[places] = self._pooled([pieces[place] for place in places], length)
         found: NDArray[np.float32] = vectors.cpu().numpy()
         return found
 
-    def _padded(self, count: int) -> int:
-        return min(self._pieces_max, -(-count // _STEP_PIECES) * _STEP_PIECES)
-
     def _pooled(self, pieces: Sequence[list[int]], length: int) -> torch.Tensor:
         """(n, d), each row of length 1, of texts that are filled up to ``length`` word pieces."""
-        ids = torch.full((len(pieces), length), self._pad)
-        mask = torch.zeros_like(ids)
+        both = np.zeros((2, len(pieces), length), np.int64)
+        both[0] = self._network.pad
         for row, each in enumerate(pieces):
-            ids[row, : len(each)] = torch.tensor(each)
-            mask[row, : len(each)] = 1
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            both[0, row, : len(each)] = each
+            both[1, row, : len(each)] = 1
+        ids, mask = to_device(both, self._device)
+        states = self._network.states(ids, mask)
         weights = mask.unsqueeze(-1).float()
         mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
         return torch.nn.functional.normalize(mean, dim=1)
+
+
+class _Transformer:
+    """Tokenizer and model of a folder of the user's; raises InvalidInput where it holds none."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._tokenizer, self._model = _loaded(folder)
+        self._model.to(device).eval()
+        positions = getattr(self._model.config, "max_position_embeddings", None)
+        known = [most for most in (positions, self._tokenizer.model_max_length) if most]
+        self.pieces_max = min(known, default=None)
+        self.pad = self._tokenizer.pad_token_id or 0  # masked; some models count positions by it
+        self.length = int(self._model.config.hidden_size)
+
+    def pieces(self, texts: Sequence[str], most: int) -> list[list[int]]:
+        given = self._tokenizer(list(texts), truncation=True, max_length=most)
+        found: list[list[int]] = given["input_ids"]
+        return found
+
+    def states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return found.float()
 
 
 def _loaded(folder: Path) -> tuple[Any, Any]:

@@ -1,21 +1,26 @@
 // One result: its media by input, what each stage had to say, and what came of it.
-import { $, bar, colourOf, data, dateAndTime, el, fullTime, known, url } from "./elements.js";
+import { $, colourOf, data, dateAndTime, el, fullTime, gauge, known, url } from "./elements.js";
+import { boxes, facesIn, findings } from "./findings.js";
 
-export function showCard(result, { inputs, fusion }) {
+export function showCard(result, { inputs, stages, fusion }) {
   const { window: span } = result;
   const length = (span.end_us - span.start_us) / 1e6;
   const when = el("p", "when", `${dateAndTime(span.start_us / 1000)}, ${length} s`);
   when.title = fullTime(span.start_us / 1000);
   const before = new Map([...document.querySelectorAll("#card .tile")].map((tile) => [tile.dataset.input, tile]));
-  const tiles = inputs.map((input) => tile(input, result, before.get(input.name)));
+  const tiles = inputs.map((input) => tile(input, result, before.get(input.name), facesIn(result, input.name, stages)));
   $("card").replaceChildren(
     el("h3", "", data(result.stream)), when,
-    el("div", "media", ...tiles), partsOf(result, fusion), ...given(result),
+    el("div", "media", ...tiles), ...labelOf(result), el("div", "findings", ...findings(result, stages)),
+    partsOf(result, fusion), ...vectorOf(result),
   );
 }
 
-/** The input's media in the window; the picture of before stays until the next one is there. */
-function tile(input, result, before) {
+/**
+ * The input's media in the window; the picture of before stays until the next one is there.
+ * Where a stage found faces, it is the frame that they were found in.
+ */
+function tile(input, result, before, seen) {
   const coverage = result.coverage?.[input.name];
   const covered = known(coverage) && coverage < 0.9995 ? `${Math.round(100 * coverage)} % covered` : "";
   const caption = el("figcaption", "", data(input.name), el("span", "", covered));
@@ -28,20 +33,20 @@ function tile(input, result, before) {
     frame.append("missing");
     return made;
   }
-  const old = before && !before.classList.contains("missing") ? before.querySelector(".frame > *") : null;
-  if (old) frame.append(old);
-  const query = { stream: result.stream, start_us: String(result.window.start_us), input: input.name };
+  if (before && !before.classList.contains("missing")) frame.append(...before.querySelector(".frame").childNodes);
+  const at_us = seen?.time_us ?? result.window.start_us;
+  const query = { stream: result.stream, start_us: String(at_us), input: input.name };
   const source = url("api/media", query);
   const nothing = () => frame.replaceChildren(el("span", "quiet", "not found"));
   if (input.kind === "text") showWords(source, frame, nothing);
-  else showPicture(source, frame, nothing, `${input.name} of ${result.stream}`);
+  else showPicture(source, frame, nothing, `${input.name} of ${result.stream}`, seen ? [boxes(seen)] : []);
   return made;
 }
 
-function showPicture(source, frame, nothing, words) {
+function showPicture(source, frame, nothing, words, over) {
   const image = new Image();
   image.alt = words;
-  image.onload = () => frame.replaceChildren(image);
+  image.onload = () => frame.replaceChildren(image, ...over);
   image.onerror = nothing;
   image.src = source;
 }
@@ -87,27 +92,17 @@ function partsOf(result, fusion) {
 
 const weightMax = (weights) => Math.max(1, ...Object.values(weights));
 
-function gauge(kind, share, text) {
-  return el("div", `gauge ${kind}`, bar("track", share), el("b", "", text));
+function labelOf({ output = {} }) {
+  if (!("label" in output)) return [];
+  const scores = Object.entries(output.scores ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 6);
+  return [block("label", el("div", "label", data(output.label ?? "none: not sure enough")),
+    ...scores.map(([label, score]) => el("div", "scored s0", el("span", "", data(label)), gauge("", score, score.toFixed(2)))))];
 }
 
-function given(result) {
-  const made = [];
-  const { output = {}, text = {}, data: found = {} } = result;
-  if ("label" in output) {
-    const scores = Object.entries(output.scores ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 6);
-    made.push(block("label", el("div", "label", data(output.label ?? "none: not sure enough")),
-      ...scores.map(([label, score]) => el("div", "s0", data(label), gauge("", score, score.toFixed(2))))));
-  } else if (Array.isArray(output.vector)) {
-    made.push(block(`fused vector, ${output.vector.length} numbers`, strip(output.vector)));
-  } else {
-    made.push(block("fused vector", el("span", "quiet", "none: no stage gave one")));
-  }
-  Object.entries(text).forEach(([name, words]) => made.push(block(name, el("p", "", data(words)))));
-  Object.entries(found).forEach(([name, value]) => {
-    made.push(block(name, el("pre", "", JSON.stringify(value, null, 1).slice(0, 4000))));
-  });
-  return made;
+function vectorOf({ output = {} }) {
+  if ("label" in output) return [];
+  if (!Array.isArray(output.vector)) return [block("fused vector", el("span", "quiet", "none: no stage gave one"))];
+  return [block(`fused vector, ${output.vector.length} numbers`, strip(output.vector))];
 }
 
 const block = (title, ...children) => el("div", "given", el("h4", "", data(title)), ...children);

@@ -34,6 +34,11 @@ export function bar(kind, share) {
   return el("div", kind, fill);
 }
 
+/** A bar with its number: the full one is a share of 1. */
+export function gauge(kind, share, text) {
+  return el("div", `gauge ${kind}`, bar("track", share), el("b", "", text));
+}
+
 /** Label and value pairs into a list, element by element, so that a selection in it survives. */
 export function facts(list, pairs) {
   while (list.children.length > 2 * pairs.length) list.lastChild.remove();

@@ -118,14 +118,23 @@ function showList() {
     name.title = result.stream;
     const seen = el("td", "", inputs);
     seen.title = seen.textContent; // it may be cut
-    const row = el("tr", id === shownId ? "chosen" : "", el("td", "", choose), name, seen,
+    const words = el("td", "", data(firstText(result)));
+    words.title = words.textContent;
+    const row = el("tr", id === shownId ? "chosen" : "", el("td", "", choose), name, seen, words,
       el("td", "", mix(positiveShares(result.attribution ?? {}))));
     row.dataset.id = id;
     return row;
   });
   body.replaceChildren(...rows);
   body.closest("table").classList.toggle("one", stream !== "");
+  body.closest("table").classList.toggle("worded", results.some(({ result }) => firstText(result)));
   if (focused !== undefined) rows.find((row) => row.dataset.id === focused)?.querySelector("button").focus();
+}
+
+/** Of the stages in the order of the file, the first that gave a text with something in it. */
+function firstText({ text = {} }) {
+  const names = Object.keys(text).sort((a, b) => placeOf(a) - placeOf(b));
+  return String(text[names.find((name) => text[name])] ?? "");
 }
 
 function positiveShares(attribution) {

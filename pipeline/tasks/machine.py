@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.errors import InvalidInput
+from pipeline.spec import PipelineSpec
+from pipeline.tasks.planning import Resources, missing
+
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -22,6 +26,14 @@ class Machine(NamedTuple):
 def this_machine() -> Machine:
     """``CUDA_VISIBLE_DEVICES`` hides GPUs from us as it does from Ray."""
     return Machine(_cpus(), _memory_bytes(), _gpus())
+
+
+def demand_gpus(spec: PipelineSpec) -> None:
+    """A number in ``num_gpus`` is a demand in one process too; raises InvalidInput."""
+    machine = this_machine()
+    problems = missing(spec, Resources(machine.cpus, machine.gpus))
+    if problems:
+        raise InvalidInput(*problems)
 
 
 def _cpus() -> int:

@@ -1,0 +1,91 @@
+"""What ``motet top`` shows of a run, as lines; all figures are those of ``/api/state``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.cli.table import table
+from pipeline.cli.terminal import printable
+
+INPUTS = ("input", "records/s", "lag", "behind", "fused", "late", "dead", "topic")
+STAGES = ("stage", "windows/s", "batch", "queue", "compute", "busy", "failed", "on", "encoder")
+LANES = ("lane", "slot", "lag", "open", "waits for")
+
+State = dict[str, Any]
+
+
+def lines_of(state: State) -> list[str]:
+    """The whole picture, the most important first."""
+    lines = [*_head(state), "", *table(INPUTS, [_input(each) for each in state["inputs"]])]
+    lines += ["", *table(STAGES, [_stage(each) for each in state["stages"]])]
+    if state["lanes"]:
+        lines += ["", *table(LANES, [_lane(each) for each in state["lanes"]])]
+    lines += [f"restarted: {each['role']} {each['count']}x, {each['cause']}"
+              for each in state["restarts"]]  # fmt: skip
+    lines += [f"warning: {line}" for line in state["warnings"]]
+    return [printable(line) for line in lines]
+
+
+def _head(state: State) -> Iterator[str]:
+    ready = "ready" if state["ready"] else f"not ready: {state['not_ready']}"
+    yield f"{state['name']} on {state['host'] or '-'}: {ready}, since {state['started'] or '-'}"
+    rates, totals, latency = state["rates"], state["totals"], state["latency"]
+    yield (
+        f"{_number(rates['windows_per_second'])} windows/s  "
+        f"{_number(rates['records_per_second'])} records/s  "
+        f"{_bytes(rates['bytes_per_second'])}/s  "
+        f"end to end p50 {_time(latency['p50_seconds'])} p99 {_time(latency['p99_seconds'])}  "
+        f"commit p50 {_time(state['commit']['p50_seconds'])}"
+    )
+    yield (
+        f"{totals['windows']} windows, {totals['records']} records, "
+        f"{totals['fates']['late']} late, {totals['fates']['dead_letter']} dead letters, "
+        f"{totals['commits'].get('committed', 0)} commits"
+    )
+
+
+def _input(each: State) -> list[object]:
+    fates = each["fates"]
+    return [
+        each["name"], _number(each["records_per_second"]), each["lag_records"],
+        _time(each["event_time_lag_seconds"]), fates["fused"], fates["late"],
+        fates["dead_letter"], each["topic"],
+    ]  # fmt: skip
+
+
+def _stage(each: State) -> list[object]:
+    devices = sorted({replica["device"] or "-" for replica in each["replicas"]})
+    busy = each["busy_ratio"]
+    return [
+        each["name"], _number(each["windows_per_second"]), _number(each["batch_size"]),
+        _time(each["queue"]["p50_seconds"]), _time(each["compute"]["p50_seconds"]),
+        None if busy is None else f"{busy:.0%}", each["failures"],
+        f"{len(each['replicas'])} x {', '.join(devices) or '-'}", each["encoder"],
+    ]  # fmt: skip
+
+
+def _lane(each: State) -> list[object]:
+    return [
+        each["lane"], each["slot"], each["lag_records"], each["open_windows"], each["waiting"] or ""
+    ]  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.0f} ms" if abs(seconds) < 1 else f"{seconds:.1f} s"
+
+
+def _bytes(value: float | None) -> str:
+    if value is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"

@@ -1,0 +1,1 @@
+"""What it costs to run something: parameters, operations, bytes, time and memory, all measured."""

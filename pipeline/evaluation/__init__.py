@@ -1,0 +1,1 @@
+"""How good answers are: of committed results against labels, and of heads on exported sets."""

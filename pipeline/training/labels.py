@@ -1,0 +1,190 @@
+"""Labels from CSV, JSON lines or a topic, and which of them a window has (contract section 5)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.errors import InvalidInput, Problem
+from pipeline.slot.ports import TopicPartition
+
+if TYPE_CHECKING:
+    from pipeline.slot.ports import Connector
+
+KEY = "--labels"
+REMEDY = "write stream,start_us,end_us,label (or text), as CSV or JSON lines"
+PROBLEMS_MAX = 5
+_POLL_S = 0.2
+
+
+class Label(NamedTuple):
+    """What is true of a stream during ``[start_us, end_us)``: a class, or what was said."""
+
+    stream: str
+    start_us: int
+    end_us: int
+    label: str | None
+    text: str | None
+
+
+def read_labels(path: Path) -> list[Label]:
+    """The rows of a file, JSON lines where its first character is a brace. Raises InvalidInput."""
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = f"it cannot be read ({getattr(error, 'strerror', None) or 'it is not UTF-8'})"
+        raise InvalidInput(Problem(KEY, str(path), why, REMEDY)) from None
+    rows = _json_lines(content) if content.lstrip().startswith("{") else _csv(content)
+    return _checked(rows, str(path))
+
+
+def topic_labels(connector: Connector, topic: str) -> list[Label]:
+    """The rows of a topic of JSON, up to its end as of now. Raises InvalidInput."""
+    control = connector.control()
+    try:
+        info = control.topics([topic]).get(topic)
+        if info is None:
+            why, remedy = "it is no file and no topic", f"name one of the two; {REMEDY}"
+            raise InvalidInput(Problem(KEY, topic, why, remedy))
+        partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
+        positions, ends = control.beginnings(partitions), control.stable_ends(partitions)
+    finally:
+        control.close()
+    rows: list[tuple[str, Any]] = []
+    source = connector.source()
+    source.assign(positions)
+    try:
+        while any(positions[at] < ends[at] for at in partitions):
+            for fetch in source.poll(_POLL_S):
+                at = TopicPartition(fetch.topic, fetch.partition)
+                positions[at] = fetch.position
+                rows += [
+                    (
+                        f"{topic}-{record.partition}@{record.offset}",
+                        _parsed(record.value, record.key),
+                    )
+                    for record in fetch.records
+                    if record.offset < ends[at]
+                ]
+    finally:
+        source.close()
+    return _checked(rows, topic)
+
+
+def _parsed(value: bytes | None, key: bytes | None) -> Any:
+    try:
+        row = json.loads(value or b"")
+    except ValueError:
+        return None
+    if isinstance(row, dict) and "stream" not in row and key is not None:
+        return {**row, "stream": key.decode("utf-8", "replace")}
+    return row
+
+
+def _json_lines(content: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(content.splitlines(), start=1):
+        if line.strip():
+            yield f"line {number}", _parsed(line.encode(), None)
+
+
+def _csv(content: str) -> Iterator[tuple[str, Any]]:
+    for number, row in enumerate(csv.DictReader(io.StringIO(content)), start=2):
+        yield (
+            f"line {number}",
+            {key: value for key, value in row.items() if value not in (None, "")},
+        )
+
+
+def _checked(rows: Iterable[tuple[str, Any]], named: str) -> list[Label]:
+    labels: list[Label] = []
+    problems: list[Problem] = []
+    for where, row in rows:
+        found = _label(row)
+        if isinstance(found, Label):
+            labels.append(found)
+        elif len(problems) < PROBLEMS_MAX:
+            problems.append(Problem(KEY, f"{named}, {where}", found, REMEDY))
+    if problems:
+        raise InvalidInput(*problems)
+    if not labels:
+        raise InvalidInput(Problem(KEY, named, "it has no rows", REMEDY))
+    return labels
+
+
+def _label(row: Any) -> Label | str:
+    """A row as a label, or what is wrong with it."""
+    if not isinstance(row, dict):
+        return "it is no JSON object"
+    missing = [name for name in ("stream", "start_us", "end_us") if row.get(name) is None]
+    if missing:
+        return f"it has no {' and no '.join(missing)}"
+    if row.get("label") is None and row.get("text") is None:
+        return "it has neither label nor text"
+    try:
+        start_us, end_us = _whole(row["start_us"]), _whole(row["end_us"])
+    except (TypeError, ValueError):
+        return "start_us and end_us are not whole microseconds"
+    if start_us >= end_us:
+        return f"it ends at {end_us}, not after its start {start_us}"
+    label, text = row.get("label"), row.get("text")
+    return Label(
+        str(row["stream"]),
+        start_us,
+        end_us,
+        None if label is None else str(label),
+        None if text is None else str(text),
+    )
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, str):
+        return int(value)
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(value)
+    return int(value)
+
+
+class LabelIndex:
+    """Which label a window has.
+
+    A window has the label that overlaps it the longest, if that covers half of the shorter of the
+    two: so a long label names all windows inside it, and a short event the window it lies in. Of
+    equals the one that begins first counts, then by its words; so the order of rows decides
+    nothing.
+    """
+
+    def __init__(self, labels: Iterable[Label]) -> None:
+        self._by_stream: dict[str, list[Label]] = {}
+        for label in sorted(set(labels), key=lambda row: (row.start_us, row.end_us, str(row[3:]))):
+            self._by_stream.setdefault(label.stream, []).append(label)
+        # The longest label of a stream bounds how far back one that overlaps can begin.
+        self._longest_us = {
+            stream: max(row.end_us - row.start_us for row in rows)
+            for stream, rows in self._by_stream.items()
+        }
+
+    @property
+    def span_us(self) -> tuple[int, int]:
+        """From the first label's start to the last one's end."""
+        rows = [row for rows in self._by_stream.values() for row in rows]
+        return min(row.start_us for row in rows), max(row.end_us for row in rows)
+
+    def of(self, stream: str, start_us: int, end_us: int) -> Label | None:
+        rows: Sequence[Label] = self._by_stream.get(stream, ())
+        if not rows:
+            return None
+        first = bisect_left(rows, start_us - self._longest_us[stream], key=lambda r: r.start_us)
+        best, best_us = None, 0
+        for row in rows[first:]:
+            if row.start_us >= end_us:
+                break
+            overlap_us = min(row.end_us, end_us) - max(row.start_us, start_us)
+            shorter_us = min(row.end_us - row.start_us, end_us - start_us)
+            if overlap_us > best_us and 2 * overlap_us >= shorter_us:
+                best, best_us = row, overlap_us
+        return best

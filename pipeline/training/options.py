@@ -1,0 +1,58 @@
+"""What ``motet train`` can be told, and which head suits which rule."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.errors import InvalidInput, Problem
+from pipeline.spec.catalog import RULES_WITH_HEAD
+from pipeline.spec.problems import suggestion
+
+# Heads that read F(X), of ``weighted_sum`` and ``concat``; the others are rules of their own.
+ON_F = ("linear", "mlp", "logistic", "svm", "naive_bayes")
+KINDS = (*ON_F, *RULES_WITH_HEAD)
+NETWORKS = ("linear", "mlp", "gated", "attention")  # trained by gradients, the others fitted
+COMBINES = ("mean", "product")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """``modality_dropout``: chance that a stage is hidden from a training row.
+
+    ``combine`` None: what does better on the validation rows. ``train_weights``: those of a
+    ``weighted_sum`` are learned too.
+    """
+
+    kind: str
+    seed: int = 0
+    epochs: int = 200
+    patience: int = 20
+    batch: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.3
+    hidden: int = 64
+    modality_dropout: float = 0.2
+    balanced: bool = False
+    combine: str | None = None
+    train_weights: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rule_of(kind: str, declared: str) -> str:
+    """The rule that a head of this kind is for, where the file declares another or a class."""
+    if kind in RULES_WITH_HEAD:
+        return kind
+    return declared if declared in ("weighted_sum", "concat") else "concat"
+
+
+def kind_for(given: str | None, declared: str) -> str:
+    """The kind that was asked for, else the one that suits the rule; raises InvalidInput."""
+    if given is None:
+        return declared if declared in RULES_WITH_HEAD else "linear"
+    if given not in KINDS:
+        remedy = suggestion(given, KINDS, f"take one of {', '.join(KINDS)}, or auto")
+        raise InvalidInput(Problem("--head", given, "it is no kind of head", remedy))
+    return given

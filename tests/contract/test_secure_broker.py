@@ -1,0 +1,320 @@
+"""A real Kafka with passwords, certificates and rights: reached, and each refusal told as such."""
+
+from __future__ import annotations
+
+import gc
+import ipaddress
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from kafka import KafkaAdminClient
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    NewTopic,
+    ResourcePattern,
+    ResourceType,
+)
+from ports import free_port
+
+from pipeline.broker import server, settings
+from pipeline.clock import wall_us
+from pipeline.connectors.kafka.clients import Clients
+
+pytestmark = [
+    pytest.mark.kafka,
+    # the stock client leaves the socket of a failed handshake to the garbage collector
+    pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket"),
+]
+
+PROPERTIES = """
+sasl.enabled.mechanisms=PLAIN
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,\
+SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL
+listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required user_ada="0123" user_eve="eve";
+ssl.keystore.type=PEM
+ssl.keystore.location={store}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:ada
+"""
+PLAIN = {
+    "security_protocol": "SASL_PLAINTEXT",
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": "ada",
+    "sasl_plain_password": "0123",
+}
+REACH_S = 4.0
+
+
+class Secure(NamedTuple):
+    """Its listeners as HOST:PORT, and the certificate that the one with TLS shows."""
+
+    plain: str
+    sasl: str
+    tls: str
+    certificate: Path
+
+
+def certificate(folder: Path) -> Path:
+    """A self-signed one for 127.0.0.1, alone and (``store.pem``) behind its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "motet tests")])
+    now = datetime.fromtimestamp(wall_us() / 1e6, UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    shown = made.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / "store.pem").write_bytes(private + shown)
+    path = folder / "ca.pem"
+    path.write_bytes(shown)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Such sockets are collected here, and not in somebody else's test."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """``ada`` may do all, ``eve`` nothing; what comes without a password may do all too."""
+    folder = tmp_path_factory.mktemp("secure")
+    shown = certificate(folder)
+    sasl, tls = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    patch = pytest.MonkeyPatch()
+    render = settings.render_properties
+
+    def rendered(*arguments: object) -> str:
+        text = render(*arguments)  # type: ignore[arg-type]
+        more = f"SASL_PLAINTEXT://{sasl},SSL://{tls},"
+        for key in ("listeners", "advertised.listeners"):
+            text = text.replace(f"\n{key}=", f"\n{key}={more}")
+        return text + PROPERTIES.format(store=folder / "store.pem")
+
+    patch.setattr(settings, "render_properties", rendered)
+    try:
+        broker = server.start(0, folder / "data")
+        with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap)) as admin:
+            admin.create_topics([NewTopic("hall.text", 1, 1)])
+        yield Secure(broker.bootstrap, sasl, tls, shown)
+    finally:
+        server.stop(folder / "data")
+        patch.undo()
+
+
+def flags(client: dict[str, str]) -> list[str]:
+    return [part for key, value in client.items() for part in ("--client", f"{key}={value}")]
+
+
+def test_a_cluster_that_wants_a_password_is_reached_without_a_file(
+    secure, motet, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PASSWORD", "0123")  # digits stay text
+    (tmp_path / "n.txt").write_text("a note\n")
+    where = ["--bootstrap", secure.sasl]
+    where += flags({**PLAIN, "sasl_plain_password": "${PASSWORD}"})
+    sent = motet("publish", "--topic", "hall.text", "--stream", "s", *where, tmp_path / "n.txt")
+    assert sent.code == 0, sent.err
+    read = motet("tail", "--topic", "hall.text", "--from-beginning", "--until-end", *where)
+    assert read.code == 0, read.err
+    assert read.out
+    made = motet("init", tmp_path / "hall", *where, "--from-topics", "hall.text")
+    assert made.code == 0, made.err
+    doctor = motet("doctor", *where).out
+    assert f"a Kafka answers at {secure.sasl}" in doctor
+    monkeypatch.setenv("PASSWORD", "4711")
+    refused = motet("doctor", *where)
+    assert refused.code == 1
+    assert f"kafka.client: {secure.sasl} refuses this user by PLAIN" in refused.out
+    assert "4711" not in refused.out + refused.err
+
+
+def test_a_cluster_with_tls_is_reached_where_its_certificate_is_known(secure, motet):
+    client = {"security_protocol": "SSL", "ssl_cafile": str(secure.certificate)}
+    where = ("--bootstrap", secure.tls, *flags(client))
+    read = motet("tail", "--topic", "hall.text", "--from-beginning", "--until-end", *where)
+    assert read.code == 0, read.err
+
+
+# What is wrong: the listener, other settings, the line (as far as it is the same everywhere).
+AT_ONCE = {
+    "password": (
+        "sasl",
+        {**PLAIN, "sasl_plain_password": "4711"},
+        "kafka.client: {sasl} refuses this user by PLAIN (Invalid username or password); correct "
+        "sasl_plain_username and sasl_plain_password",
+    ),
+    "mechanism": (
+        "sasl",
+        {**PLAIN, "sasl_mechanism": "SCRAM-SHA-512"},
+        "kafka.client.sasl_mechanism = SCRAM-SHA-512: {sasl} has no such mechanism; take one",
+    ),
+    "no mechanism": (
+        "sasl",
+        {"security_protocol": "SASL_PLAINTEXT"},
+        "kafka.client.sasl_mechanism: SASL_PLAINTEXT needs it; add it",
+    ),
+    "no name": (
+        "sasl",
+        {k: v for k, v in PLAIN.items() if k != "sasl_plain_username"},
+        "kafka.client.sasl_plain_username: SASL PLAIN needs it; add it",
+    ),
+    "no SASL there": (
+        "plain",
+        PLAIN,
+        "kafka.client.security_protocol = SASL_PLAINTEXT: {plain} wants no SASL; write PLAINTEXT",
+    ),
+    "no TLS here": (
+        "tls",
+        {},
+        "kafka.client.security_protocol = PLAINTEXT: {tls} wants TLS; write SSL or SASL_SSL",
+    ),
+    "unknown certificate": (
+        "tls",
+        {"security_protocol": "SSL"},
+        "kafka.client: the certificate of {tls} is not accepted (self-signed certificate); name",
+    ),
+    "no such file": (
+        "tls",
+        {"security_protocol": "SSL", "ssl_cafile": "/no/ca.pem"},
+        "kafka.client.ssl_cafile = /no/ca.pem: no such file; give the path of a PEM file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AT_ONCE)
+def test_what_is_refused_for_good_is_told_at_once_with_exit_code_2(secure, motet, case):
+    listener, client, line = AT_ONCE[case]
+    where = ("--bootstrap", getattr(secure, listener), *flags(client))
+    began_s = time.monotonic()
+    answer = motet("tail", "--topic", "hall.text", *where)
+    assert time.monotonic() - began_s < 15  # on a busy machine; not the 30 s that it waits
+    assert answer.code == 2, answer.err
+    assert f"motet: error: {line.format(**secure._asdict())}" in answer.err
+    assert "4711" not in answer.err
+
+
+# A broker that stops, or a proxy before it, may look the same: it is waited for as ever.
+IN_THE_END = {
+    "no SASL here": (
+        "sasl",
+        {},
+        "kafka.client.security_protocol = PLAINTEXT: Kafka at {sasl} ends each connection at the "
+        "first question, as a listener with SASL does; write SASL_PLAINTEXT or SASL_SSL",
+    ),
+    "no TLS there": (
+        "plain",
+        {"security_protocol": "SSL"},
+        "kafka.client.security_protocol = SSL: {plain} does not answer with TLS (",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_THE_END)
+def test_what_may_pass_is_waited_for_and_named_with_exit_code_3(secure, case):
+    listener, client, line = IN_THE_END[case]
+    clients = Clients(getattr(secure, listener), client, REACH_S)
+    with pytest.raises(Exception) as error:  # noqa: PT011  which one is looked at
+        clients.consumer()
+    assert getattr(error.value, "exit_code", None) == 3, error.value
+    assert str(error.value).startswith(line.format(**secure._asdict()))
+
+
+def test_a_missing_right_ends_a_run_that_says_which(secure, motet, tmp_path):
+    topics = [f"ward.{name}" for name in ("text", "results", "late", "dead")]
+    path = tmp_path / "ward.yaml"
+    path.write_text(yaml.safe_dump({
+        "name": "ward",
+        "kafka": {
+            "bootstrap": secure.sasl,
+            "client": {**PLAIN, "sasl_plain_username": "eve", "sasl_plain_password": "eve"},
+        },
+        "inputs": {"chat": {"topic": topics[0], "type": "text/plain"}},
+        "windows": {"size": "1s"},
+        "stages": {"words": {"encoder": "hash_text", "of": "chat"}},
+        "fusion": {"rule": "concat", "of": {"words": 1}},
+        "outputs": {"results": topics[1], "late": topics[2], "dead_letter": topics[3]},
+        "metrics": {"port": 0},
+        "slots": 1,
+    }))  # fmt: skip
+    with closing(KafkaAdminClient(bootstrap_servers=secure.plain)) as admin:
+        admin.create_topics([NewTopic(topic, 1, 1) for topic in topics])
+
+        def allow(kind: ResourceType, name: str, *operations: ACLOperation) -> None:
+            admin.create_acls([
+                ACL(
+                    principal="User:eve",
+                    host="*",
+                    operation=operation,
+                    permission_type=ACLPermissionType.ALLOW,
+                    resource_pattern=ResourcePattern(kind, name),
+                )
+                for operation in operations
+            ])  # fmt: skip
+
+        def runs() -> str:
+            answer = motet("run", path, "--local", "--until-end")
+            assert answer.code == 1, answer.err
+            return str(answer.err)
+
+        assert (
+            f"topic {topics[0]}: the broker does not permit it; grant the right to this user"
+            in runs()
+        )
+        for topic in topics:
+            allow(ResourceType.TOPIC, topic, ACLOperation.DESCRIBE)
+        assert "grant DescribeConfigs on the topic to this user" in runs()
+        for topic in topics:
+            allow(ResourceType.TOPIC, topic, ACLOperation.DESCRIBE_CONFIGS)
+        assert "ward.0: open: " in (said := runs())
+        assert "TransactionalIdAuthorizationFailedError: the broker does not permit it" in said
+        allow(ResourceType.TRANSACTIONAL_ID, "ward.0", ACLOperation.WRITE, ACLOperation.DESCRIBE)
+        assert "GroupAuthorizationFailedError: ward: the broker does not permit it" in runs()
+        allow(ResourceType.GROUP, "ward", ACLOperation.READ)
+        # the client gives this one as a plain error that names it: it was waited for without end
+        assert "TopicAuthorizationFailedError: the broker does not permit it" in runs()
+        allow(ResourceType.TOPIC, topics[0], ACLOperation.READ)
+        assert motet("run", path, "--local", "--until-end").code == 0
+        (tmp_path / "n.txt").write_text("a note\n")
+        where = ("--bootstrap", secure.plain)
+        sent = motet("publish", "--topic", topics[0], "--stream", "s", *where, tmp_path / "n.txt")
+        assert sent.code == 0, sent.err
+        assert "TopicAuthorizationFailedError" in runs()
+        for topic in topics[1:]:
+            allow(ResourceType.TOPIC, topic, ACLOperation.READ, ACLOperation.WRITE)
+        done = motet("run", path, "--local", "--until-end")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["windows"] == 1

@@ -1,8 +1,0 @@
-"""The helpers stand in tests/support."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1] / "support"))
