@@ -52,7 +52,7 @@ class Supervisor:
     ) -> None:
         self._spec = spec
         self._steering = steering
-        self._telling = Telling(steering.say)
+        self._telling = Telling(steering.say, spec.windows.size_us)
         self._connector = connector
         self._lengths = check_pipeline(spec)
         self._gpus = {name: gpus_of(spec, name, resources) for name in spec.stages}

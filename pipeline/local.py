@@ -162,7 +162,7 @@ def run_local(
     view.started(running.ingest, running.fusion, encoders.shown)
     control.ready.set()
     try:
-        _wait(running, control, view.showing)
+        _wait(running, control, view.showing, spec.windows.size_us)
         seconds = (monotonic_us() - began_us) / 1e6
         await_readable(spec, layout, log, control.say)
     finally:
@@ -224,10 +224,10 @@ def _wire(
     return Running(ingest, fusion)
 
 
-def _wait(running: Running, control: RunControl, showing: Showing) -> None:
+def _wait(running: Running, control: RunControl, showing: Showing, window_us: int) -> None:
     """Until all is done, told to stop (what is in flight is finished), or something has failed."""
     draining_until_us: int | None = None
-    telling = Telling(control.say)
+    telling = Telling(control.say, window_us)
     while True:
         running.changed.wait(0.02)
         warnings = running.ingest.take_warnings()

@@ -13,6 +13,7 @@ from pipeline.cli.program import program
 from pipeline.cli.terminal import counted, warn
 
 if TYPE_CHECKING:
+    from pipeline.demo.measure import Measured
     from pipeline.demo.show import Outcome
     from pipeline.spec import PipelineSpec
 
@@ -95,10 +96,23 @@ def _memory_free_gb() -> float | None:
     return None if "MemAvailable" not in kib else kib["MemAvailable"] / 1e6
 
 
-def summary_lines(outcome: Outcome, spec: PipelineSpec, started_s: float) -> list[str]:
-    """The figures of a run that ended well; ``started_s``: until the first fused result."""
+def _latency(measured: Measured, wait: str) -> list[str]:
     from pipeline.demo.measure import percentile_us
 
+    if not measured.read_us:
+        return ["latency  not taken: it ended before a window of the live streams did"]
+    middle, worst = (percentile_us(measured.read_us, share) / 1e6 for share in (0.5, 0.99))
+    produced = [percentile_us(measured.produced_us, share) / 1e6 for share in (0.5, 0.99)]
+    return [
+        f"latency  p50 {middle:.2f} s, p99 {worst:.2f} s",
+        "         from the end of a window to its committed result at a reader",
+        f"         (to its Kafka timestamp: {produced[0]:.2f} and {produced[1]:.2f} s);",
+        f"         it includes the wait of {wait}",
+    ]
+
+
+def summary_lines(outcome: Outcome, spec: PipelineSpec, started_s: float) -> list[str]:
+    """The figures of a run that ended well; ``started_s``: until the first fused result."""
     measured, totals = outcome.measured, outcome.totals
     seconds = measured.live_seconds()
     late = counted(totals.late, "late record")
@@ -108,8 +122,6 @@ def summary_lines(outcome: Outcome, spec: PipelineSpec, started_s: float) -> lis
     wait = f"{disorder_us // 1000} ms for records out of order"
     if after_us:
         wait += f" and {after_us / 1e6:g} s of sound after it"
-    middle, worst = (percentile_us(measured.read_us, share) / 1e6 for share in (0.5, 0.99))
-    produced = [percentile_us(measured.produced_us, share) / 1e6 for share in (0.5, 0.99)]
     exactly = (
         "each exactly once"
         if not measured.repeated and not measured.skipped
@@ -119,10 +131,7 @@ def summary_lines(outcome: Outcome, spec: PipelineSpec, started_s: float) -> lis
         f"fused    {measured.windows} windows of {counted(len(measured.streams), 'stream')}, "
         f"{exactly}; {measured.complete} with all inputs",
         f"rate     {measured.windows / seconds:.1f} windows/s over {seconds:.0f} s of live media",
-        f"latency  p50 {middle:.2f} s, p99 {worst:.2f} s",
-        "         from the end of a window to its committed result at a reader",
-        f"         (to its Kafka timestamp: {produced[0]:.2f} and {produced[1]:.2f} s);",
-        f"         it includes the wait of {wait}",
+        *_latency(measured, wait),
         f"records  {sum(totals.records.values())} read, {late}, {dead}",
         f"lag      {counted(outcome.lag, 'record')} at the end",
         f"start    {started_s:.1f} s to the first fused result",

@@ -39,6 +39,7 @@ class Measured:
 
     windows: int = 0
     complete: int = 0  # with every input present
+    live_us: int = 0  # windows that ended before this were sent at once: they tell no latency
     repeated: int = 0
     skipped: int = 0  # windows that lie in gaps
     # When the first result was read, and the newest, by the clock that never steps.
@@ -56,10 +57,11 @@ class Measured:
             self.began_us = self.newest_us
         self.windows += 1
         self.complete += not seen.result["missing"]
-        self.produced_us.append(seen.produced_us)
-        self.read_us.append(seen.read_us)
         stream, window = seen.result["stream"], seen.result["window"]
         start_us, end_us = window["start_us"], window["end_us"]
+        if end_us >= self.live_us:
+            self.produced_us.append(seen.produced_us)
+            self.read_us.append(seen.read_us)
         self.first_us = start_us if self.first_us is None else min(self.first_us, start_us)
         self.last_us = max(self.last_us, end_us)
         expected_us = self._ends_us.get(stream, start_us)

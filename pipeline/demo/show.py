@@ -122,9 +122,13 @@ class Show:
             topics = usable(control.topics({line.target.topic for line in lines}), "")
         finally:
             control.close()
-        # On a whole second: windows of one second are whole from the first on.
-        start_us = -(-clock.wall_us() // 1_000_000) * 1_000_000
+        # The first window lies in the past, so it closes as soon as its records are sent, and
+        # nobody waits for it; from then on media play in real time.
+        now_us, size_us = clock.wall_us(), self.spec.windows.size_us
+        closes_us = size_us + max(rule.bound_us for rule in self.spec.lane_spec().inputs)
+        start_us = (now_us - closes_us) // size_us * size_us
         self._fed_us = clock.monotonic_us()
+        self.measured.live_us = now_us
         self.say(f"the pipeline runs; live streams: {', '.join(STREAMS)}")
         publisher = self.connector.publisher()
         try:

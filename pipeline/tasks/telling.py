@@ -24,10 +24,13 @@ class _Told:
 class Telling:
     """Says each warning as it comes, a stage that fails on most of its windows now and again,
     and what is waited for while there is nothing to show.
+
+    ``window_us``: how long a window is. Once results have come, silence for two windows is no news.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], window_us: int = 0) -> None:
         self._say = say
+        self._window_us = window_us
         self._windows = 0
         self._since_us: int | None = None
         self._told_us: int | None = None
@@ -48,7 +51,8 @@ class Telling:
         if self._since_us is None or windows != self._windows:
             self._windows, self._since_us, self._told_us = windows, now_us, None
             return
-        quiet = now_us - self._since_us >= QUIET_US
+        quiet_us = max(QUIET_US, 2 * self._window_us) if windows else QUIET_US
+        quiet = now_us - self._since_us >= quiet_us
         told = self._told_us is not None and now_us - self._told_us < AGAIN_US
         if quiet and not told:
             self._told_us = now_us

@@ -36,6 +36,7 @@ from pipeline.demo.show import Show
 from pipeline.errors import InvalidInput, MotetError, Transient
 from pipeline.local import run_local
 from pipeline.spec import load
+from pipeline.tasks.totals import Totals
 
 MOTET = [sys.executable, "-m", "actors"]
 SECOND_US = 1_000_000
@@ -99,6 +100,14 @@ def test_repeats_and_gaps_of_a_stream_are_counted():
         measured.add(seen(stream, second))
     assert (measured.windows, measured.repeated, measured.skipped) == (6, 1, 2)
     assert (measured.streams, measured.live_seconds()) == (["a", "b"], 5.0)
+
+
+def test_windows_of_before_the_live_streams_tell_no_latency():
+    measured = Measured(live_us=7 * SECOND_US)
+    for second in (5, 6, 7):
+        measured.add(seen("a", second, read_us=second))
+    assert measured.windows == 3
+    assert list(measured.read_us) == [6, 7]  # the one that ends at 7 s, and the next
 
 
 def test_percentiles_are_by_nearest_rank():
@@ -199,9 +208,15 @@ def test_a_feed_that_fails_drains_the_pipeline_and_ends_the_show_with_its_error(
 
 
 def test_where_no_result_comes_the_show_ends_and_says_so(monkeypatch):
+    def host(spec, connector, control):
+        """Takes records and never gives a result."""
+        control.ready.set()
+        control.stop.wait(60)
+        return Totals(), 0.0
+
     monkeypatch.setattr(show, "FIRST_RESULT_US_MAX", 0)
     with pytest.raises(MotetError, match="no fused result for 0 s since the first record"):
-        a_show(*in_memory()).run()
+        a_show(*in_memory(), host).run()
     assert demo_threads() == []
 
 

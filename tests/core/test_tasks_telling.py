@@ -185,3 +185,16 @@ def test_only_the_moments_fault_is_tried_again():
         with pytest.raises(type(replaced)):
             Retry(stop).call(work)
     assert stop.waits == []
+
+
+def test_once_results_have_come_silence_for_two_windows_is_no_news():
+    lines: list[str] = []
+    telling = Telling(lines.append, window_us=QUIET_US)
+    telling.look(0, 0, WAITING, [])
+    telling.look(QUIET_US, 0, WAITING, [])
+    assert len(lines) == 1  # none yet
+    telling.look(QUIET_US + 1, 1, WAITING, [])
+    telling.look(3 * QUIET_US, 1, WAITING, [])
+    assert len(lines) == 1
+    telling.look(3 * QUIET_US + 1, 1, WAITING, [])
+    assert len(lines) == 2
