@@ -37,7 +37,7 @@ demo: $(STAMP)  ## a real Kafka, a local Ray, live topics in, fused results out 
 	@$(BIN)/motet demo $(ARGS)
 
 test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP) arch type  ## ruff, import contracts and types
 	$(BIN)/ruff check .

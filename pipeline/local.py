@@ -10,6 +10,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +21,7 @@ from pipeline.encoders.checking import check_pipeline
 from pipeline.encoders.decode_pool import DecodePool, decode_threads
 from pipeline.errors import MotetError
 from pipeline.lane import LaneCut
-from pipeline.slot.ports import Connector, TopicPartition
+from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.spec.user_class import one_line
 from pipeline.tasks.encode import encode_task
@@ -145,7 +146,17 @@ def run_local(
 ) -> tuple[Totals, float]:
     """Runs a pipeline in this process; raises MotetError (Fenced where another run took over)."""
     lengths = check_pipeline(spec)
-    log = connector.control()
+    with closing(connector.control()) as log:
+        return _run(spec, connector, control, lengths, log)
+
+
+def _run(
+    spec: PipelineSpec,
+    connector: Connector,
+    control: RunControl,
+    lengths: Mapping[str, int],
+    log: Control,
+) -> tuple[Totals, float]:
     layout = check_topics(spec, log)
     view = LocalView(spec)
     control.show(view)
@@ -171,7 +182,6 @@ def run_local(
         encoders.close()
         for owner in owners.values():
             owner.close()
-        log.close()
     return running.fusion.state.totals, seconds
 
 
@@ -180,18 +190,17 @@ def take_slots(
 ) -> tuple[dict[int, SlotOwner], dict[int, dict[int, LaneCut]]]:
     """Every slot of the pipeline: all ids are fenced before any is recovered."""
     run_id = uuid.uuid4().hex[:12]
-    control = connector.control()
-    try:
-        owners = {
-            slot: SlotOwner(layout.identity(spec, slot, run_id), connector, retry)
-            for slot in layout.slots(spec)
-        }
+    owners: dict[int, SlotOwner] = {}
+    with closing(connector.control()) as control, ExitStack() as opened:
+        for slot in layout.slots(spec):
+            owners[slot] = SlotOwner(layout.identity(spec, slot, run_id), connector, retry)
+            opened.callback(owners[slot].close)
         fence_all(owners, retry)
         stale = retry.call(partial(stale_ids, spec, layout, control))
         retry.call(partial(fence_ids, spec, connector, stale))
-        return owners, recover_all(owners, spec, retry)
-    finally:
-        control.close()
+        cuts = recover_all(owners, spec, retry)
+        opened.pop_all()  # from here on they are the caller's to close
+    return owners, cuts
 
 
 def _wire(
