@@ -28,15 +28,17 @@ ID_REMEDY = (
     "write STREAM/START_US: a result's stream and window.start_us (`motet tail FILE --json`)"
 )
 
+ResultIdArgument = Annotated[
+    str, typer.Argument(metavar="RESULT_ID", help="STREAM/START_US: the result's ce_id.")
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: motet clip cam-7/1790000001000000 lobby.yaml -o cam-7")(clip)
 
 
 def clip(
-    result_id: Annotated[
-        str, typer.Argument(metavar="RESULT_ID", help="STREAM/START_US: the result's ce_id.")
-    ],
+    result_id: ResultIdArgument,
     file: FileArgument,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="OUT", help="A folder, or one file (x.wav).")

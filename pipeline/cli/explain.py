@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.arguments import FileArgument, JsonOption, WaitOption, load_spec
-from pipeline.cli.clip import ID_REMEDY, demand_free, parsed_id
+from pipeline.cli.clip import ID_REMEDY, ResultIdArgument, demand_free, parsed_id
 from pipeline.cli.terminal import emit, progress, say, stopping, warn
 from pipeline.errors import InvalidInput, Problem
 
@@ -26,9 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    result_id: Annotated[
-        str, typer.Argument(metavar="RESULT_ID", help="STREAM/START_US: the result's ce_id.")
-    ],
+    result_id: ResultIdArgument,
     file: FileArgument,
     out: Annotated[
         Path | None,

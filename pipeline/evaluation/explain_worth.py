@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,9 +53,7 @@ class Worth:
     def _open_head(self, named: str, asked: str | None) -> None:
         """As ``Fuser`` does, which has checked that the head fits the file."""
         loaded = load_head(self._spec.folder / named, named)
-        head = loaded.spec
-        if not head.trained_weights:
-            head = replace(head, weights={s: self._spec.fusion.of[s] for s in head.weights})
+        head = loaded.under(self._spec.fusion.of)
         if asked is not None and asked not in head.labels:
             remedy = f"name one of {', '.join(head.labels)}"
             raise InvalidInput(Problem(LABEL, asked, "the head has no such label", remedy))

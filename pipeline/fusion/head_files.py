@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ class LoadedHead:
     tensors: dict[str, Rows]
     card: Card
     sha256: str
+
+    def under(self, weights: Mapping[str, float]) -> HeadSpec:
+        """As a file runs it that gives these weights: its own hold only where they were trained."""
+        if self.spec.trained_weights:
+            return self.spec
+        return replace(self.spec, weights={stage: weights[stage] for stage in self.spec.weights})
 
 
 def save_head(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +82,7 @@ def _head_rule(
     features: Mapping[str, Any] | None,
 ) -> HeadRule:
     """Raises InvalidInput, with the reason, where the head was made for something else."""
-    head = loaded.spec
     wrong = misfit(loaded.card, spec, features, lengths)
     if wrong is not None:
         raise InvalidInput(wrong)
-    if not head.trained_weights:
-        head = replace(head, weights={stage: spec.of[stage] for stage in head.weights})
-    return HeadRule(head, loaded.tensors, spec.abstain_below)
+    return HeadRule(loaded.under(spec.of), loaded.tensors, spec.abstain_below)
