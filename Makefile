@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo test lint type arch fmt sim lock bench bench-features bench-gpu clean
+.PHONY: help install demo test lint type arch fmt sim fuzz mutants lock bench bench-features bench-gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -63,6 +63,12 @@ lock:  ## renews the hash-locked versions that are installed everywhere
 sim: $(STAMP)  ## simulated lives of a whole pipeline (SEEDS=50000 of them, or SEED=17 alone)
 	MOTET_SIM_SEEDS=$(or $(SEEDS),1000) $(if $(SEED),MOTET_SIM_SEED=$(SEED)) \
 		$(BIN)/pytest tests/sim/test_simulation.py $(ARGS)
+
+fuzz: $(STAMP)  ## damaged records of every type, RECORDS=10000 of each
+	MOTET_FUZZ_RECORDS=$(or $(RECORDS),10000) $(BIN)/pytest tests/core/test_media_fuzz.py -s $(ARGS)
+
+mutants: $(STAMP)  ## takes each safeguard away in turn, and shows what noticed
+	$(BIN)/python tests/bench/mutants.py $(ARGS)
 
 bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 	$(BIN)/python tests/bench/throughput.py $(ARGS)

@@ -7,6 +7,7 @@ same in every run, until a check fails; a line that is no longer there fails the
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import lane_checks
@@ -376,12 +377,16 @@ CASES = [
 
 
 @pytest.mark.parametrize(("one", "check"), CASES)
-def test_without_the_safeguard_the_property_fails(one: Mutant, check: Check) -> None:
+def test_without_the_safeguard_the_property_fails(
+    one: Mutant, check: Check, record_property: Callable[[str, object], None]
+) -> None:
     subject = spoilt(one.edits)
-    for draw in examples(EXAMPLES):
+    for number, draw in enumerate(examples(EXAMPLES)):
         try:
             check(subject, draw)
         except AssertionError:
+            record_property("mutant", one.name)
+            record_property("found", f"example {number}: {check.__name__.replace('_', ' ')}")
             return
     pytest.fail(f"{EXAMPLES} examples did not notice that {one.name}")
 

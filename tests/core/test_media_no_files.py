@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import io
 import os
 import pickle
 import socket
@@ -16,41 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
-import soundfile
-from coded import encoded as coded_audio
-from coded import tones
+from decoding import outcome, sound_payloads
 from moving_pictures import encoded
-from PIL import Image
-
-from pipeline.errors import UndecodableRecord
-from pipeline.media.decode import decode_audio, decode_image, decode_text
-from pipeline.media.facts import read_facts
-from pipeline.media.film import read_film
-from pipeline.media.film_decode import decode_film
-from pipeline.spec.media_type import parse_media_type
 
 _IN_OPEN, _IN_NONBLOCK = 0x20, 0o4000
-
-
-def outcome(media: str, payload: bytes) -> str:
-    """A digest of what a payload decodes to, or that it does not."""
-    try:
-        facts = read_facts(parse_media_type(media), payload, 33_000_000)
-        if facts.kind == "video":
-            film = read_film(facts.format, payload)
-            count = len(film.samples)
-            found = decode_film(film, payload, range(count), count - 1)
-            data = b"".join(found.pictures[n].tobytes() for n in sorted(found.pictures))
-        elif facts.kind == "text":
-            data = decode_text(facts, payload).encode()
-        else:
-            decode = decode_audio if facts.kind == "audio" else decode_image
-            data = decode(facts, payload).tobytes()
-    except UndecodableRecord as error:
-        return f"undecodable {error}"
-    return hashlib.sha256(data).hexdigest()
 
 
 # -- payloads that name other files and addresses ----------------------------------------------
@@ -142,7 +110,7 @@ def test_the_baits_are_live_for_who_takes_them(tmp_path):
 BARRED = """
 import pickle, resource, sys
 sys.path[:0] = pickle.load(sys.stdin.buffer)
-from test_media_no_files import outcome
+from decoding import outcome
 
 payloads = pickle.load(sys.stdin.buffer)
 for media, payload in payloads:
@@ -156,33 +124,13 @@ print(*(outcome(media, payload) for media, payload in payloads), sep="\\n")
 """
 
 
-def sound_payloads() -> list[tuple[str, bytes]]:
-    found: list[tuple[str, bytes]] = []
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
-    for form in ("JPEG", "PNG", "WEBP"):
-        file = io.BytesIO()
-        picture.save(file, form)
-        found.append((f"image/{form.lower()}", file.getvalue()))
-    wave = tones(16_000, 1, 48_000)
-    for form, media in (("FLAC", "audio/flac"), ("OGG", "audio/ogg"), ("WAV", "audio/wav")):
-        file = io.BytesIO()
-        soundfile.write(file, wave[0], 48_000, format=form)
-        found.append((media, file.getvalue()))
-    found.append(("audio/mpeg", coded_audio(wave, 48_000, "libmp3lame", "mp3")))
-    found.append(("audio/aac", coded_audio(wave, 48_000, "aac", "adts")))
-    found.append(("audio/ogg", coded_audio(wave, 48_000, "libopus", "ogg")))
-    found += [("video/mp4", encoded(5)), ("video/H264", encoded(5, form="h264"))]
-    found.append(("text/plain", b"no file"))
-    return found
-
-
 def test_a_process_that_can_open_nothing_decodes_the_same():
     payloads = sound_payloads()
     here = [outcome(media, payload) for media, payload in payloads]
     assert not any(each.startswith("undecodable") for each in here)
     ran = subprocess.run(
         [sys.executable, "-c", BARRED],
-        input=pickle.dumps([*sys.path, str(Path(__file__).parent)]) + pickle.dumps(payloads),
+        input=pickle.dumps(sys.path) + pickle.dumps(payloads),
         capture_output=True,
         timeout=110,
         check=True,

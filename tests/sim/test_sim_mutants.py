@@ -193,11 +193,17 @@ MUTANTS = (
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-def test_a_missing_safeguard_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+def test_a_missing_safeguard_is_found(
+    mutant: Callable[[Patch], None],
+    monkeypatch: Patch,
+    record_property: Callable[[str, object], None],
+) -> None:
     mutant(monkeypatch)
     for seed in SEEDS:
         try:
             simulate(seed)
-        except AssertionError:
+        except AssertionError as error:
+            record_property("mutant", mutant.__name__.replace("_", " "))
+            record_property("found", f"seed {seed}: {error}")
             return
     pytest.fail(f"{len(SEEDS)} seeds did not find it")

@@ -125,7 +125,30 @@ def _ogg_crc(data: bytes) -> int:
     """RFC 3533 section 6: the polynomial 0x04c11db7, nothing inverted."""
     crc = 0
     for octet in data:
-        crc ^= octet << 24
-        for _ in range(8):
-            crc = (crc << 1 ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+        crc = crc << 8 & 0xFFFFFFFF ^ _OGG_CRC[crc >> 24 ^ octet]
     return crc
+
+
+def _ogg_crc_of(octet: int) -> int:
+    crc = octet << 24
+    for _ in range(8):
+        crc = (crc << 1 ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+_OGG_CRC = tuple(map(_ogg_crc_of, range(256)))
+
+
+def with_ogg_checksums(data: bytes) -> bytes:
+    """The pages of a damaged Ogg file with the checksums that they would need."""
+    found = bytearray(data)
+    at = found.find(b"OggS")
+    while at >= 0:
+        sizes = found[at + 27 : at + 27 + found[at + 26]] if at + 27 <= len(found) else b""
+        end = at + 27 + len(sizes) + sum(sizes)
+        page = found[at:end]
+        page[22:26] = bytes(4)
+        if at + 27 <= len(found):
+            found[at + 22 : at + 26] = struct.pack("<I", _ogg_crc(page))
+        at = found.find(b"OggS", at + 4)
+    return bytes(found)
