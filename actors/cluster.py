@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import socket
 import threading
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._raylet import Config  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError
 from ray.job_config import JobConfig
 
 from pipeline.clock import monotonic_us
@@ -25,6 +28,9 @@ ENVIRONMENT = {
     "RAY_task_events_report_interval_ms": "0",
 }
 CONNECT_US = 30_000_000
+_WANTS_TOKEN = (
+    "it may want its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+)
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):([0-9]{1,5})")
 
 
@@ -41,10 +47,13 @@ def connect(spec: PipelineSpec, control: RunControl | None = None) -> Resources:
         try:
             with _signals_kept():
                 _init(address, control or RunControl())
+        except AuthenticationError as error:
+            raise Unreachable(f"ray.address = {address}: {_WANTS_TOKEN}") from error
         except ConnectionError as error:
             raise Unreachable(
                 f"ray.address = {address}: no Ray cluster answers there; start one with "
-                "`ray start --head`, or take `auto` for a local one, or `--local` for none"
+                "`ray start --head`, or take `auto` for a local one, or `--local` for none. "
+                f"If there is one, {_WANTS_TOKEN}"
             ) from error
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
@@ -97,7 +106,9 @@ def _init(address: str, control: RunControl) -> None:
         )
         return
     control.say("motet: starting a local Ray, in about ten seconds")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    if "RAY_AUTH_MODE" not in os.environ:  # Ray's ports are open to all who reach this machine
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        Config.initialize("")  # Ray read the environment when it was imported
     ray.init(
         job_config=_own_paths(),
         include_dashboard=False,
