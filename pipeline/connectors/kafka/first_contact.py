@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
@@ -66,7 +66,7 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
         if self.bootstrapped:
             return
         self.last_failure, self.hung_up = error, False
-        if any(isinstance(cause, _FINAL) for cause in causes(error)) or _is_tls_alert(error):
+        if _is_tls_alert(error) or any(_is_final(cause) for cause in causes(error)):
             self._final = error
 
     def _closed(self, connection: Any, error: BaseException) -> None:
@@ -168,8 +168,15 @@ def _of_tls(cause: BaseException, bootstrap: str, protocol: str) -> MotetError |
     if isinstance(cause, ssl.SSLCertVerificationError):
         said = (cause.verify_message or str(cause)).rstrip(".")
         why = f"the certificate of {bootstrap} is not accepted ({said})"
-        named = "name the broker as its certificate does"
-        remedy = named if "not valid for" in said else "name its CA's certificate as ssl_cafile"
+        remedy = "name its CA's certificate as ssl_cafile"
+        if "not valid for" in said:
+            remedy = "name the broker as its certificate does"
+        elif "expired" in said or "not yet valid" in said:
+            remedy = "have it renewed there, or set this machine's clock"
+        return _wrong("kafka.client", "", why, remedy)
+    if _wants_certificate(cause):
+        why = f"{bootstrap} accepts only clients whose certificate it knows ({cause.reason})"
+        remedy = "name one that it accepts as ssl_certfile, with its ssl_keyfile"
         return _wrong("kafka.client", "", why, remedy)
     if isinstance(cause, ssl.SSLError):
         return Unreachable(
@@ -181,6 +188,18 @@ def _of_tls(cause: BaseException, bootstrap: str, protocol: str) -> MotetError |
     if isinstance(cause, kafka_errors.InvalidReceiveError):
         return Unreachable(f"what answers at {bootstrap} is no Kafka; correct kafka.bootstrap")
     return None
+
+
+def _is_final(error: BaseException) -> bool:
+    return isinstance(error, _FINAL) or _wants_certificate(error)
+
+
+def _wants_certificate(error: BaseException) -> TypeGuard[ssl.SSLError]:
+    """The broker's alert about ours: none was shown, or one that it does not take (RFC 8446)."""
+    return isinstance(error, ssl.SSLError) and any(
+        alert in (error.reason or "")
+        for alert in ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
+    )
 
 
 def _is_tls_alert(error: BaseException) -> bool:
