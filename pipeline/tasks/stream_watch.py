@@ -33,6 +33,7 @@ class StreamWatch:
             if len(self._seen) > STREAMS_MAX:
                 self._seen.clear()
                 self._partitions.clear()
+                self._split.clear()
 
     def warn(self, text: str) -> None:
         self._warnings.append(text)

@@ -17,7 +17,7 @@ from fuzzing import DECODE_TIME_US, sources
 
 RECORDS = int(os.environ.get("MOTET_FUZZ_RECORDS", "500"))
 SUPPORT = Path(__file__).parents[1] / "support"
-GROWN_BYTES_MAX = 24 << 20  # what pools and caches keep; a leak of one payload a record is more
+GROWN_BYTES_MAX = 32 << 20  # what pools and caches keep; a leak of one payload a record is more
 
 
 @pytest.mark.timeout(0 if RECORDS > 1_000 else 120)
