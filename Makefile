@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo test lint type arch fmt sim fuzz mutants lock bench bench-features bench-gpu clean
+.PHONY: help install demo test lint type arch fmt sim fuzz mutants overload lock bench bench-features bench-gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -69,6 +69,9 @@ fuzz: $(STAMP)  ## damaged records of every type, RECORDS=10000 of each
 
 mutants: $(STAMP)  ## takes each safeguard away in turn, and shows what noticed
 	$(BIN)/python tests/bench/mutants.py $(ARGS)
+
+overload: $(STAMP)  ## memory of every process while an encoder is too slow (ARGS="--local")
+	$(BIN)/python tests/bench/overload.py $(ARGS)
 
 bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 	$(BIN)/python tests/bench/throughput.py $(ARGS)
