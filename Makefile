@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo test lint type arch fmt sim fuzz mutants overload lock bench bench-features bench-gpu clean
+.PHONY: help install demo example test lint type arch fmt sim faults fuzz mutants overload lock bench bench-features bench-gpu clean
+.PHONY: eval-classic eval-digits eval-speech eval-stamps eval-translate
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,6 +36,9 @@ endif
 
 demo: $(STAMP)  ## a real Kafka, a local Ray, live topics in, fused results out (ARGS="--seconds 30")
 	@$(BIN)/motet demo $(ARGS)
+
+example: $(STAMP)  ## a worked pipeline, from nothing to its figures: EXAMPLE=ward, call_desk or road
+	@$(BIN)/python docs/examples/run.py $(or $(EXAMPLE),ward) $(ARGS)
 
 test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
@@ -64,6 +68,9 @@ sim: $(STAMP)  ## simulated lives of a whole pipeline (SEEDS=50000 of them, or S
 	MOTET_SIM_SEEDS=$(or $(SEEDS),1000) $(if $(SEED),MOTET_SIM_SEED=$(SEED)) \
 		$(BIN)/pytest tests/sim/test_simulation.py $(ARGS)
 
+faults: $(STAMP)  ## the table of faults on a real Kafka and Ray (FAULT="F1 F8", ARGS="--short --markdown")
+	@$(BIN)/python tests/faults $(FAULT) $(ARGS)
+
 fuzz: $(STAMP)  ## damaged records of every type, RECORDS=10000 of each
 	MOTET_FUZZ_RECORDS=$(or $(RECORDS),10000) $(BIN)/pytest tests/core/test_media_fuzz.py -s $(ARGS)
 
@@ -81,6 +88,22 @@ bench-features: $(STAMP)  ## audio features against librosa, on one core
 
 bench-gpu: $(STAMP)  ## image and audio encoders on a GPU: frames/s, MFU, share of features
 	$(BIN)/python tests/bench/gpu_bench.py $(ARGS)
+
+eval-classic: $(STAMP)  ## audio, text, tokens, LSTM on real recordings, speakers held out
+	$(BIN)/python tests/bench/classic_bench.py $(ARGS)
+
+eval-digits: $(STAMP)  ## table: digits seen and heard in noise, alone and fused
+	$(BIN)/python tests/bench/eval_digits.py $(ARGS)
+
+eval-speech: $(STAMP)  ## table: word error rates on real speech
+	$(BIN)/python tests/bench/eval_speech.py $(ARGS)
+
+eval-translate: $(STAMP)  ## table: numbers and dates in words, English to German and Chinese
+	$(BIN)/python tests/bench/translate_bench.py $(ARGS)
+
+eval-stamps: $(STAMP)  ## tables: pictures, speech and captions of stamps, trained and untrained
+	$(BIN)/python tests/bench/eval_stamps.py $(ARGS)
+	$(BIN)/python tests/bench/eval_zoo.py
 
 clean:  ## removes what was installed and built here
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from actors.packing import PackedBatch, PackedResults, pack_results, unpack
-from pipeline.batching.batch import BatchRun
+from pipeline.batching.batch import BatchRun, JobResult, together
 from pipeline.clock import monotonic_us, thread_us
 from pipeline.errors import MotetError
 from pipeline.spec import PipelineSpec
@@ -53,17 +53,25 @@ class EncoderActor:
         declared = spec.stages[stage]
         pace = BatchPace(declared.batch_max, declared.latency_target_us)
         self._batcher = MicroBatcher(task.finish, pace, monotonic_us, task.begin)
+        self._batch_max = declared.batch_max
         threading.Thread(target=self._batcher.serve, name="encoder", daemon=True).start()
         settle_heap()
 
     def encode(self, batch: PackedBatch) -> tuple[PackedResults, BatchRun]:
-        outcome: Future[Outcome] = Future()
-        self._batcher.put(unpack(batch, monotonic_us()), outcome.set_result)
-        found = outcome.result()
-        if isinstance(found, BaseException):
-            raise found
-        results, run = found
-        return pack_results(results), run
+        jobs = unpack(batch, monotonic_us())
+        outcomes: list[Future[Outcome]] = []
+        for first in range(0, len(jobs), self._batch_max):  # each begins to be decoded by itself
+            outcomes.append(Future())
+            self._batcher.put(jobs[first : first + self._batch_max], outcomes[-1].set_result)
+        results: list[JobResult] = []
+        runs: list[BatchRun] = []
+        for outcome in outcomes:
+            found = outcome.result()
+            if isinstance(found, BaseException):
+                raise found
+            results += found[0]
+            runs.append(found[1])
+        return pack_results(results), together(runs)
 
     def device(self) -> dict[str, object]:
         """What it runs on: torch device, GPU ids that Ray assigned, node and process."""

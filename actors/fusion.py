@@ -10,6 +10,8 @@ from typing import Any
 from actors.packing import PackedMessages, unpack_messages
 from actors.watch import Ending, FusionStatus, Watched, ending_of
 from pipeline.clock import monotonic_us
+from pipeline.fusion.head_files import LoadedHead
+from pipeline.fusion.rules import Fuser
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector
 from pipeline.spec import PipelineSpec
@@ -34,17 +36,20 @@ class FusionActor:
         slots: Sequence[int],
         run_id: str,
         lengths: Mapping[str, int],
+        head: LoadedHead | None,
         again: bool,
     ) -> None:
-        """``again``: in place of one of the same run that has ended."""
+        """``head``: as the driver read it; ``again``: in place of one of this run that ended."""
         self._spec = spec
+        self._lengths = lengths
         self._stop = threading.Event()
         self._retry = Retry(self._stop)
         self._owners = {
             slot: SlotOwner(layout.identity(spec, slot, run_id), connector, self._retry, again)
             for slot in slots
         }
-        self._task = FusionTask(spec, lengths, slots, layout.message_bytes)
+        fuser = Fuser.under(spec, lengths, head)
+        self._task = FusionTask(spec, lengths, slots, layout.message_bytes, fuser)
         self._watched = Watched("fusion")
         self._runner: FusionRunner | None = None
         settle_heap()
@@ -64,13 +69,17 @@ class FusionActor:
         except Exception as error:
             return ending_of(error)
 
-    def start(self, ingest: Any) -> None:
+    def meet(self, ingest: Any) -> None:
+        """Knows its other half: a handle that comes here has its class's module imported."""
         self._runner = FusionRunner(
             self._task,
             {slot: owner.committer for slot, owner in self._owners.items()},
             lambda slot, numbers: ingest.committed.remote(slot, dict(numbers)),
             monotonic_us,
         )
+
+    def start(self) -> None:
+        assert self._runner is not None, "start before meet"
         self._watched.start(self._runner.run)
 
     def deliver(self, packed: dict[tuple[int, int], PackedMessages]) -> None:
@@ -82,6 +91,11 @@ class FusionActor:
         }
         if current and self._runner is not None:
             self._runner.deliver(current)
+
+    def swap(self, head: LoadedHead | None) -> None:
+        """Another head, for the windows that come from now on."""
+        assert self._runner is not None, "swap before start"
+        self._runner.swap(Fuser.under(self._spec, self._lengths, head))
 
     def status(self) -> FusionStatus:
         runner = self._runner

@@ -11,6 +11,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from actors.remote import control, drained, fusion_actor, ingest_actor, watch
 from actors.watch import Ending, FusionStatus, IngestStatus
 from pipeline.errors import Fenced, MotetError, PositionLost
+from pipeline.fusion.head_files import LoadedHead
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
@@ -43,6 +44,7 @@ class OwnerPair:
         slots: Sequence[int],
         run_id: str,
         lengths: Mapping[str, int],
+        head: LoadedHead | None,
         num_cpus: float,
     ) -> None:
         self.slots = list(slots)
@@ -51,6 +53,7 @@ class OwnerPair:
         self._layout = layout
         self._num_cpus = num_cpus
         self._fusion_args = (spec, connector, layout, list(slots), run_id, dict(lengths))
+        self._head = head
         self.fusion: Any = None
         self.ingest: Any = None
         self.watches: dict[Any, str] = {}  # reference -> role
@@ -68,7 +71,7 @@ class OwnerPair:
 
         ``again``: in place of ones that ended; they take nothing back from a run that took over.
         """
-        self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args, again)
+        self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args, self._head, again)
         self.ingest = ingest_actor(self._num_cpus).remote(self._spec, self._connector)
 
     def fence(self) -> None:
@@ -82,21 +85,29 @@ class OwnerPair:
         lanes = {lane: cut for cuts in self._cuts.values() for lane, cut in cuts.items()}
         self.counted.recovered({lane: cut.number for lane, cut in lanes.items()})
 
-    def begin(
+    def introduce(
         self,
         ends: Mapping[TopicPartition, int] | None,
         encoders: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Starts both loops from what was recovered."""
-        ray.get(self.fusion.start.remote(self.ingest))
+        """Both halves know what was recovered, each other and the replicas; nothing runs yet."""
         handles = {stage: dict(replicas) for stage, replicas in encoders.items()}
-        ray.get(
-            self.ingest.begin.remote(
-                self._cuts, self._epochs, ends, self._layout.message_bytes, self.fusion, handles
-            )
+        fusion = self.fusion.meet.remote(self.ingest)
+        ingest = self.ingest.meet.remote(
+            self._cuts, self._epochs, ends, self._layout.message_bytes, self.fusion, handles
         )
+        ray.get([fusion, ingest])
+
+    def begin(self) -> None:
+        """Starts both loops."""
+        ray.get([self.fusion.start.remote(), self.ingest.start.remote()])
         self.watches = {watch(self.fusion): "fusion", watch(self.ingest): "ingest"}
         self.drained = drained(self.ingest)
+
+    def swap(self, head: LoadedHead | None) -> None:
+        """Another head; one that is started again has it too."""
+        self._head = head
+        control(self.fusion.swap).remote(head)
 
     def set_encoders(self, stage: str, replicas: Mapping[str, Any]) -> None:
         self.ingest.set_encoders.remote(stage, dict(replicas))

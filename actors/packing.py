@@ -1,12 +1,13 @@
 """Values on their way between actors, in the shape that Ray carries cheaply.
 
 Ray copies every ``bytes`` object of an argument twice, and pickles every small array on its own;
-an array of some size goes into shared memory by one copy, and is read there without any.
+a buffer beside the pickle goes into shared memory by one copy, and is read there without any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pickle import PickleBuffer
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +27,14 @@ class PackedBatch(NamedTuple):
 
     jobs: list[tuple[str, int, int, list[int], dict[str, Any], int | None]]
     records: list[tuple[Any, ...]]
-    payloads: list[NDArray[np.uint8]]
+    payloads: list[PickleBuffer]
 
 
 def pack(jobs: Sequence[StageJob], now_us: int) -> PackedBatch:
     """Each distinct record once, even where several windows share it."""
     places: dict[int, int] = {}
     records: list[tuple[Any, ...]] = []
-    payloads: list[NDArray[np.uint8]] = []
+    payloads: list[PickleBuffer] = []
     packed = []
     for job in jobs:
         held = []
@@ -46,7 +47,7 @@ def pack(jobs: Sequence[StageJob], now_us: int) -> PackedBatch:
                     (record.input, record.ts_us, record.end_us, record.facts,
                      log.topic, log.partition, log.offset)
                 )  # fmt: skip
-                payloads.append(np.frombuffer(record.payload, np.uint8))
+                payloads.append(PickleBuffer(record.payload))
             held.append(place)
         left_us = None if job.deadline_us is None else job.deadline_us - now_us
         packed.append((job.stream, job.start_us, job.end_us, held, job.upstream, left_us))
@@ -62,7 +63,7 @@ def unpack(batch: PackedBatch, now_us: int) -> list[StageJob]:
             if place not in built:
                 name, ts_us, end_at_us, facts, topic, lane, offset = batch.records[place]
                 log = LogRecord(topic, lane, offset, 0, None, None, ())
-                payload = batch.payloads[place].data
+                payload = memoryview(batch.payloads[place])
                 built[place] = MediaRecord(name, stream, ts_us, end_at_us, facts, payload, log)
         records = [built[place] for place in held]
         deadline_us = None if left_us is None else now_us + left_us

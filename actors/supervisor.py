@@ -21,6 +21,7 @@ from pipeline.errors import MotetError
 from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.ending import await_readable
+from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.planning import Resources, cpus_per_actor, gpus_of, owner_count
 from pipeline.tasks.retry import Retry
@@ -64,14 +65,20 @@ class Supervisor:
         self._serial = 0
         self._ends: Mapping[TopicPartition, int] | None = None
         self._hung: set[str] = set()  # replicas that were killed for it
+        self._loading: dict[Any, tuple[str, str]] = {}  # reference -> a replica that starts anew
         self.restarts: dict[str, int] = {}  # role -> count
-        self.view = ClusterView(spec)
+        self._heads = HeadWatch(spec, self._lengths)
+        self.view = ClusterView(self._heads)
         steering.show(self.view)
 
     # -- start ------------------------------------------------------------------------------
 
-    def prepare(self, layout: Layout) -> None:
-        """Starts all processes; at its end every slot is fenced from older owners and claimed."""
+    def prepare(self, layout: Layout, ends: Mapping[TopicPartition, int] | None) -> None:
+        """Starts all processes; at its end every slot is fenced from older owners and claimed.
+
+        ``ends``: the owners will run up to there (``--until-end``).
+        """
+        self._ends = ends
         for name, stage in self._spec.stages.items():
             for _ in range(stage.replicas_min):
                 self._start_encoder(name)
@@ -90,6 +97,7 @@ class Supervisor:
         self._fence_stale(layout)
         for owner in self._owners:
             owner.recover()
+            owner.introduce(ends, self._encoders)
 
     def _fence_stale(self, layout: Layout) -> None:
         retry = Retry(self._steering.stop)
@@ -100,19 +108,27 @@ class Supervisor:
         finally:
             log.close()
 
-    def begin(self, ends: Mapping[TopicPartition, int] | None) -> None:
-        """Lets the owners run; ``ends``: up to there (``--until-end``)."""
-        self._ends = ends
+    def begin(self) -> None:
+        """Lets the owners run."""
         for owner in self._owners:
-            owner.begin(ends, self._encoders)
+            owner.begin()
         self._status()
+        if self._steering.swap_heads:
+            self._heads.start()
 
     def _pair(self, layout: Layout, slots: list[int], run_id: str) -> OwnerPair:
         return OwnerPair(
-            self._spec, self._connector, layout, slots, run_id, self._lengths, self._cpus
+            self._spec,
+            self._connector,
+            layout,
+            slots,
+            run_id,
+            self._lengths,
+            self._heads.head,
+            self._cpus,
         )
 
-    def _start_encoder(self, stage: str) -> None:
+    def _start_encoder(self, stage: str) -> Any:
         self._serial += 1
         replica = f"{stage}-{self._serial}"
         gpus = self._gpus[stage]
@@ -120,6 +136,7 @@ class Supervisor:
         self._encoders[stage][replica] = handle
         self._encoder_watches[watch(handle)] = (stage, replica)
         self.view.replica_started(replica, handle)
+        return handle
 
     @staticmethod
     def _device(replica: str, ref: Any) -> dict[str, object]:
@@ -152,6 +169,7 @@ class Supervisor:
         status_at = time.monotonic()
         while True:
             self._look(LAST_TICK_S if self._some_drained else TICK_S)
+            self._swap_head()
             now = time.monotonic()
             if self._steering.stop.is_set() and draining_until is None:
                 draining_until = now + DRAIN_S_MAX
@@ -170,12 +188,20 @@ class Supervisor:
             totals.add(owner.totals)
         return totals
 
+    def _swap_head(self) -> None:
+        """A head that was deployed meanwhile goes to every owner, which need not see its folder."""
+        if self._heads.changed():
+            self._steering.say(self._heads.line)
+            for owner in self._owners:
+                owner.swap(self._heads.head)
+
     @property
     def _some_drained(self) -> bool:
         return any(owner.drained is None for owner in self._owners)
 
     def close(self) -> None:
         """Closes the producers properly, as far as they still answer, and frees all actors."""
+        self._heads.close()
         for owner in self._owners:
             owner.stop()
             owner.kill()
@@ -187,10 +213,15 @@ class Supervisor:
         """Sees at once what has ended, and starts it anew."""
         refs = [*self._encoder_watches, *(ref for owner in self._owners for ref in owner.watches)]
         refs += [owner.drained for owner in self._owners if owner.drained]
+        refs += self._loading
         ready, _ = ray.wait(refs, num_returns=1, timeout=tick_s)
         for ref in ready:
             if ref in self._encoder_watches:
                 self._restart_encoder(ref)
+                continue
+            if ref in self._loading:
+                stage, _ = self._loading.pop(ref)  # where it died instead, its watch tells
+                self._tell_replicas(stage)
                 continue
             for owner in self._owners:
                 if ref == owner.drained:
@@ -224,6 +255,7 @@ class Supervisor:
                 done = False  # its watch tells, and then it is restarted
         self._end_overdue()
         warnings = [line for owner in self._owners for line in owner.warnings]
+        warnings += self._heads.news()
         self.view.show(self._owners, self._encoders, warnings)
         self._telling.look(
             monotonic_us(),
@@ -255,7 +287,9 @@ class Supervisor:
                 owner.spawn(again=True)
                 owner.fence()
                 owner.recover()
-                owner.begin(self._ends, self._encoders)
+                encoders = {stage: self._usable(stage) for stage in self._encoders}
+                owner.introduce(self._ends, encoders)
+                owner.begin()
                 return
             except RayActorError as error:
                 word, cause = "died", _cause(error)
@@ -268,9 +302,20 @@ class Supervisor:
         self.view.replica_ended(replica)
         cause = "it held a batch for too long" if hung else "its process died"
         self._count("encoder", "hung" if hung else "died", replica, cause)
-        self._start_encoder(stage)
+        handle = self._start_encoder(stage)
+        self._loading[control(handle.device).remote()] = (stage, f"{stage}-{self._serial}")
+        self._tell_replicas(stage)
+
+    def _tell_replicas(self, stage: str) -> None:
         for owner in self._owners:
-            owner.set_encoders(stage, self._encoders[stage])
+            owner.set_encoders(stage, self._usable(stage))
+
+    def _usable(self, stage: str) -> dict[str, Any]:
+        """Not those that still load, as long as there are others: what they got would wait."""
+        loading = {replica for _, replica in self._loading.values()}
+        replicas = self._encoders[stage]
+        loaded = {name: replicas[name] for name in replicas.keys() - loading}
+        return loaded or replicas
 
     def _count(self, role: str, word: str, what: str, cause: str) -> None:
         self.restarts[role] = self.restarts.get(role, 0) + 1
@@ -283,7 +328,8 @@ class Supervisor:
 
 def _cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)
+    # behind that stand half a page of guesses about the machine
+    return lines[-1].partition(" Worker exit type:")[0] if lines else repr(error)
 
 
 def run_on_ray(
@@ -313,9 +359,9 @@ def _run(
     check_resources(spec, resources)
     supervisor = Supervisor(spec, connector, resources, steering)
     try:
-        supervisor.prepare(layout)
+        supervisor.prepare(layout, ends)
         began = time.monotonic()
-        supervisor.begin(ends)
+        supervisor.begin()
         steering.ready.set()
         on_start(supervisor)
         totals = supervisor.run()

@@ -11,8 +11,8 @@ from ray.exceptions import RayActorError
 
 from actors.owner import OwnerPair
 from actors.remote import control
-from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
+from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.showing import Showing
 from pipeline.tasks.stage_health import StageTrouble, together
 from pipeline.tasks.view import LaneView, ReplicaView, Snapshot
@@ -23,8 +23,8 @@ _NOT_KNOWN: Mapping[str, object] = {"device": "starting", "gpus": []}
 class ClusterView:
     """Told by the supervisor, asked from any thread: as of the last round of answers."""
 
-    def __init__(self, spec: PipelineSpec) -> None:
-        self._showing = Showing("ray", spec)
+    def __init__(self, heads: HeadWatch) -> None:
+        self._showing = Showing("ray", heads)
         self._counted = Figures()
         self.devices: dict[str, dict[str, object]] = {}  # replica -> what it runs on
         self._asked: dict[Any, str] = {}  # reference -> replica
@@ -63,8 +63,10 @@ class ClusterView:
         figures = self._counted.copy()
         lanes: list[LaneView] = []
         troubles: list[StageTrouble] = []
+        told: set[str | None] = set()
         not_ready: str | None = None
         for owner in owners:
+            told.add(owner.counted.head)
             figures.add(owner.counted.figures)
             if owner.counted.ingest is not None:
                 lanes += owner.counted.ingest.lanes
@@ -75,7 +77,7 @@ class ClusterView:
         ]
         lanes.sort(key=lambda lane: lane.lane)
         self._shown = self._showing.snapshot(
-            figures, not_ready, lanes, replicas, together(troubles)
+            figures, not_ready, lanes, replicas, together(troubles), told
         )
 
     # -- how --------------------------------------------------------------------------------

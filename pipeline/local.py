@@ -20,6 +20,7 @@ from pipeline.clock import monotonic_us, thread_us
 from pipeline.encoders.checking import check_pipeline
 from pipeline.encoders.decode_pool import DecodePool, decode_threads
 from pipeline.errors import MotetError
+from pipeline.fusion.rules import Fuser
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
@@ -28,6 +29,7 @@ from pipeline.tasks.encode import encode_task
 from pipeline.tasks.ending import await_readable
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
+from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.host import RunControl, settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
@@ -146,8 +148,8 @@ def run_local(
 ) -> tuple[Totals, float]:
     """Runs a pipeline in this process; raises MotetError (Fenced where another run took over)."""
     lengths = check_pipeline(spec)
-    with closing(connector.control()) as log:
-        return _run(spec, connector, control, lengths, log)
+    with closing(HeadWatch(spec, lengths)) as heads, closing(connector.control()) as log:
+        return _run(spec, connector, control, lengths, heads, log)
 
 
 def _run(
@@ -155,10 +157,11 @@ def _run(
     connector: Connector,
     control: RunControl,
     lengths: Mapping[str, int],
+    heads: HeadWatch,
     log: Control,
 ) -> tuple[Totals, float]:
     layout = check_topics(spec, log)
-    view = LocalView(spec)
+    view = LocalView(heads)
     control.show(view)
     ends = log.stable_ends(layout.partitions(spec)) if control.until_end else None
     retry = Retry(control.stop)
@@ -167,13 +170,16 @@ def _run(
     retry.until(abandoned)  # a drain finishes its transactions: being told to stop ends none
     encoders = EncoderThreads(spec, lengths)
     settle_heap()
+    fuser = heads.fuser()
+    running = _wire(spec, connector, layout, owners, cuts, lengths, encoders, ends, fuser)
     began_us = monotonic_us()
-    running = _wire(spec, connector, layout, owners, cuts, lengths, encoders, ends)
     running.start()
+    if control.swap_heads:
+        heads.start()
     view.started(running.ingest, running.fusion, encoders.shown)
     control.ready.set()
     try:
-        _wait(running, control, view.showing, spec.windows.size_us)
+        _wait(running, control, view.showing, spec.windows.size_us, heads)
         seconds = (monotonic_us() - began_us) / 1e6
         await_readable(spec, layout, log, control.say)
     finally:
@@ -212,9 +218,10 @@ def _wire(
     lengths: Mapping[str, int],
     encoders: EncoderThreads,
     ends: Mapping[TopicPartition, int] | None,
+    fuser: Fuser,
 ) -> Running:
     task = IngestTask(spec, cuts, ends, layout.message_bytes)
-    fusion_task = FusionTask(spec, lengths, owners, layout.message_bytes)
+    fusion_task = FusionTask(spec, lengths, owners, layout.message_bytes, fuser)
     fusion = FusionRunner(
         fusion_task,
         {slot: owner.committer for slot, owner in owners.items()},
@@ -233,13 +240,22 @@ def _wire(
     return Running(ingest, fusion)
 
 
-def _wait(running: Running, control: RunControl, showing: Showing, window_us: int) -> None:
+def _wait(
+    running: Running,
+    control: RunControl,
+    showing: Showing,
+    window_us: int,
+    heads: HeadWatch,
+) -> None:
     """Until all is done, told to stop (what is in flight is finished), or something has failed."""
     draining_until_us: int | None = None
     telling = Telling(control.say, window_us)
     while True:
         running.changed.wait(0.02)
-        warnings = running.ingest.take_warnings()
+        if heads.changed():
+            running.fusion.swap(heads.fuser())
+            control.say(heads.line)
+        warnings = [*running.ingest.take_warnings(), *heads.news()]
         if warnings:
             showing.warn(warnings)
         telling.look(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -52,3 +53,9 @@ class BatchRun(NamedTuple):
     waited_us: int
     runs: tuple[tuple[int, int], ...]
     timed_out: int = 0
+
+
+def together(runs: Sequence[BatchRun]) -> BatchRun:
+    """Of the parts of one batch, in their order."""
+    told = tuple(each for run in runs for each in run.runs)
+    return BatchRun(runs[0].waited_us, told, sum(run.timed_out for run in runs))

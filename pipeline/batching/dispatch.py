@@ -66,7 +66,8 @@ class Dispatcher:
     """Queues and batches of all stages of the slots of one ingest owner.
 
     Invariants: every submitted (window, stage) is settled exactly once, by an output or a
-    failure; what comes later for it is dropped. A replica never holds more than two full batches.
+    failure; what comes later for it is dropped. A replica never holds more than two full batches
+    (of a backlog, ``call_batches`` times as many).
     A suspect (a window of a batch that a replica died with) runs alone on its replica, so that
     an innocent one is never blamed for its neighbour.
     """

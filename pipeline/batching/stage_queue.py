@@ -19,12 +19,17 @@ _WORTH_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class StageRule:
-    """What the dispatcher knows of a stage; ``upstream`` names the stages that it reads."""
+    """What the dispatcher knows of a stage; ``upstream`` names the stages that it reads.
+
+    ``call_batches``: how many full batches go to a replica as one while it is behind, where a
+    message costs more than it delays the first of them.
+    """
 
     name: str
     upstream: tuple[str, ...]
     batch_max: int
     timeout_us: int
+    call_batches: int = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -64,8 +69,8 @@ class _Held:
 class StageQueue:
     """Windows that wait for one stage, and the replicas that take them.
 
-    Invariants: a replica never has more than two full batches, and a suspect has its replica to
-    itself. Suspects go ahead of all others.
+    Invariants: a replica never has more than two full batches, or ``call_batches`` times as many
+    while it is behind, and a suspect has its replica to itself. Suspects go ahead of all others.
     """
 
     def __init__(self, rule: StageRule) -> None:
@@ -136,14 +141,15 @@ class StageQueue:
     def _room(self, replica: str) -> int:
         """How many windows may go to a replica now; 0 also where it is better to wait."""
         held, batch_max = self._held.get(replica), self.rule.batch_max
+        most = batch_max * (self.rule.call_batches if self.backlogged else 1)
         if held is None:
-            return batch_max
+            return most
         if held.alone or self._suspects:
             return 0
         if held.batches > 1 and held.size_bytes >= HELD_BATCHES * BATCH_BYTES_MAX:
             return 0
         worth_it = len(self._ready) * _WORTH_SHARE >= min(held.windows, batch_max)
-        return min(batch_max, HELD_BATCHES * batch_max - held.windows) if worth_it else 0
+        return max(0, min(most, HELD_BATCHES * most - held.windows)) if worth_it else 0
 
     def _take(self, room: int) -> Batch:
         """One suspect alone, else what is ready up to the limits; the first is not settled.

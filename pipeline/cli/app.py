@@ -23,6 +23,7 @@ from pipeline.cli import (
     evaluate,
     explain,
     export,
+    heads,
     init,
     kafka,
     lag,
@@ -90,6 +91,7 @@ lag.register(app)
 reset.register(app)
 app.add_typer(bench.app, name="bench")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(heads.app, name="heads")
 app.add_typer(kafka.app, name="kafka")
 
 

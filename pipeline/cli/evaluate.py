@@ -92,12 +92,13 @@ def _on_set(spec: PipelineSpec, features: Path, head: Path | None) -> dict[str, 
     from pipeline.evaluation.ablation import HeadOnSet
     from pipeline.fusion.head_files import load_head
     from pipeline.spec.head_card import KEY, differences
+    from pipeline.spec.head_store import head_folder
     from pipeline.training.feature_set import read_set
 
-    if head is None and spec.fusion.head is None:
+    folder = head or head_folder(spec)
+    if folder is None:
         remedy = "name one: --head heads/lobby, or fusion.head"
         raise InvalidInput(Problem("--head", "", "the file names no head", remedy))
-    folder = head or spec.folder / str(spec.fusion.head)
     loaded = load_head(folder, str(folder), KEY if head is None else "--head")
     data = read_set(features)
     other = differences(loaded.card["features"], data.manifest["features"])

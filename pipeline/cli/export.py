@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.arguments import FileArgument, JsonOption, SetOption, WaitOption, load_spec
-from pipeline.cli.labels_option import FromOption, LabelsOption, ToOption, demand
+from pipeline.cli.files_option import (
+    MEMORY,
+    FilesOption,
+    MemoryOption,
+    StreamOption,
+    files_of,
+    labels_with_files,
+)
+from pipeline.cli.labels_option import (
+    FromOption,
+    LabelsOption,
+    ToOption,
+    demand,
+    labels_of,
+    replayed,
+)
 from pipeline.cli.terminal import emit, say
 from pipeline.errors import InvalidInput, Problem
 
@@ -27,6 +42,9 @@ def export(
     media: Annotated[
         bool, typer.Option("--media/--no-media", help="Write the media of each row too.")
     ] = True,
+    files: FilesOption = None,
+    stream: StreamOption = None,
+    files_memory: MemoryOption = MEMORY,
     begin: FromOption = None,
     end: ToOption = None,
     sets: SetOption = None,
@@ -39,7 +57,7 @@ def export(
     hold now; offsets are neither read nor moved, and nothing is written to the broker. DIR gets
     features.parquet, set.json, and media/STREAM/START_US with the sound, pictures and texts of
     each row. A window has the label that overlaps it the longest, if that covers half of the
-    shorter of the two.
+    shorter of the two. With --files they are read in place of the topics.
     """
     from pipeline.cli.run import create_command, demand_gpus
     from pipeline.cli.run_span import restricted
@@ -50,22 +68,24 @@ def export(
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(Problem("--out", str(folder), "it is no folder", "name a folder"))
     spec = restricted(file_spec, begin, end, None, start_given=False)
-    from pipeline.cli.labels_option import labels_of, replayed
-
-    index, connector = labels_of(named, spec, wait)
+    given = files_of(files, stream, files_memory)
+    if given is None:
+        index, connector = labels_of(named, spec, wait)
+    else:
+        index, connector = labels_with_files(named, spec, given)
     demand_gpus(spec)
     from pipeline.cli.export_media import MediaWriter
-    from pipeline.encoders.checking import check_pipeline
+    from pipeline.encoders.checking import check_encoders
     from pipeline.training.export import manifest
     from pipeline.training.feature_set import writing
 
-    lengths = check_pipeline(spec)
+    lengths, sequences = check_encoders(spec)
     fused = {stage: lengths[stage] for stage in spec.fusion.of}
     with writing(folder, fused) as writer:
         create = create_command(file, spec, file_spec)
         written = MediaWriter(folder, spec) if media else None
         seen = replayed(spec, lengths, index, connector, create, writer.add, written)
-        writer.close(manifest(spec, lengths, seen))
+        writer.close(manifest(spec, lengths, seen, sequences))
     if written is not None:
         written.say()
     say(f"motet: {folder} holds {writer.count} rows; train: motet train {file} --features {folder}")

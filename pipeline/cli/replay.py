@@ -89,7 +89,7 @@ def _scratch(file: Path, connector: Connector, spec: PipelineSpec, *, kept: bool
     from pipeline.cli.topic_plan import wanted_topics
 
     inputs = {entry.topic: f"inputs.{name}.topic" for name, entry in spec.inputs.items()}
-    outputs = [topic for topic in wanted_topics(spec) if not topic.is_input]
+    outputs = [topic for topic in wanted_topics(spec) if topic.name in spec.topics_out()]
     with closing(connector.control()) as control:
         partitions = partitions_of(control, inputs, create_remedy(file))
         lanes = 1 + max(at.partition for at in partitions)
@@ -116,7 +116,7 @@ def _run(spec: PipelineSpec, connector: Connector) -> RunSummary:
     demand_gpus(spec)
     with stopping() as stop:
         totals, seconds = local_host()(
-            spec, connector, RunControl(until_end=True, stop=stop, say=say)
+            spec, connector, RunControl(until_end=True, stop=stop, say=say, swap_heads=False)
         )
         if stop.is_set():
             raise KeyboardInterrupt

@@ -151,13 +151,16 @@ def run_pipeline(
     host: Host, spec: PipelineSpec, connector: Connector, *, until_end: bool, page: bool
 ) -> tuple[RunSummary, bool]:
     """The summary, and whether the user stopped it before the end that was asked for."""
+    from pipeline.evaluation.live import live_evaluation
     from pipeline.monitor import serve
     from pipeline.tasks.host import RunControl, summary
 
     with stopping() as stop:
         shown = page and not until_end
         # a run that takes over from one on this machine has the port once the other has ended
-        monitor = serve(spec, connector, page=page, say=say, bound=_say_page if shown else None)
+        live = live_evaluation(spec, connector, say)
+        bound = _say_page if shown else None
+        monitor = serve(spec, connector, page=page, say=say, bound=bound, live=live)
         try:
             control = RunControl(until_end=until_end, stop=stop, say=say, show=monitor.show)
             totals, seconds = host(spec, connector, control)

@@ -43,6 +43,11 @@ def _head(state: State) -> Iterator[str]:
         f"{totals['fates']['late']} late, {totals['fates']['dead_letter']} dead letters, "
         f"{totals['commits'].get('committed', 0)} commits"
     )
+    head = state["fusion"]["head"]
+    if head is not None:
+        named = "no head yet" if head["sha256"] is None else f"head {head['sha256'][:12]}"
+        taking = "" if head["everywhere"] else ", taking over"
+        yield f"{named}{taking}, since {head['since']}"
 
 
 def _input(each: State) -> list[object]:

@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 # original headers and motet's own besides.
 HEADROOM_BYTES = 64 << 10
 MESSAGE_BYTES_MAX = 2**31 - 1
+LABEL_BYTES = str(1 << 20)
 
 
 class WantedTopic(NamedTuple):
-    """A topic of the file: ``key`` is where the file names it."""
+    """A topic of the file: ``key`` is where the file names it.
+
+    ``in_lanes``: its partitions are lanes, so it has as many as the inputs.
+    """
 
     name: str
     key: str
     is_input: bool
     config: Mapping[str, str]
+    in_lanes: bool = True
 
     @property
     def message_bytes(self) -> int:
@@ -32,7 +37,7 @@ class WantedTopic(NamedTuple):
 
 
 def wanted_topics(spec: PipelineSpec) -> list[WantedTopic]:
-    """Inputs, outputs and the stages' own topics, in the order of the file."""
+    """Inputs, outputs, the stages' own topics and that of labels, in the order of the file."""
     largest = min(spec.limits.record_bytes + HEADROOM_BYTES, MESSAGE_BYTES_MAX)
     copied = min(largest + HEADROOM_BYTES, MESSAGE_BYTES_MAX)
     found = [
@@ -51,6 +56,12 @@ def wanted_topics(spec: PipelineSpec) -> list[WantedTopic]:
         WantedTopic(topic, key, False, {"max.message.bytes": str(copied)})
         for key, topic in outputs.items()
     )
+    if spec.evaluation is not None:
+        # by the broker's clock, labels and results are told apart in age
+        config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": LABEL_BYTES}
+        found.append(
+            WantedTopic(spec.evaluation.labels, "evaluation.labels", False, config, in_lanes=False)
+        )
     return found
 
 
@@ -71,7 +82,8 @@ def problems_of(
         if info is None:
             errors.append(Problem(topic.key, topic.name, "it is not there", create))
             continue
-        if (topic.is_input and info.partitions != lanes) or info.partitions < lanes:
+        differs = (topic.is_input and info.partitions != lanes) or info.partitions < lanes
+        if topic.in_lanes and differs:
             has = counted(info.partitions, "partition")
             why = f"it has {has} where the inputs have up to {lanes}"
             remedy = "create the topics with one number of partitions"

@@ -78,14 +78,16 @@ def create(
             else:
                 for problem in warnings_of(topic, info):
                     warn(str(problem))
-            done.append({"topic": topic.name, "partitions": partitions, "created": info is None})
+            count = partitions if info is None else info.partitions
+            done.append({"topic": topic.name, "partitions": count, "created": info is None})
     finally:
         control.close()
     if as_json:
         emit(json.dumps({"topics": done}))
         return
     for entry in done:
-        emit(f"{'created' if entry['created'] else 'is there'}  {entry['topic']}  ({partitions})")
+        emit(f"{'created' if entry['created'] else 'is there'}  {entry['topic']}  "
+             f"({entry['partitions']})")  # fmt: skip
 
 
 def _partitions(
@@ -104,7 +106,9 @@ def _refuse_differing(
         f"{counted(info.partitions, 'partition')}, not {partitions}; nothing was created: "
         f"pass --partitions {info.partitions}, or name another topic"
         for topic in wanted
-        if (info := there.get(topic.name)) is not None and info.partitions != partitions
+        if (info := there.get(topic.name)) is not None
+        and topic.in_lanes
+        and info.partitions != partitions
     ]
     if differing:
         raise MotetError("\n".join(differing))

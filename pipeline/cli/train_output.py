@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 def told_of(trained: Trained) -> dict[str, Any]:
-    """What ``--json`` prints of a head, but for its folder and its hash."""
+    """What ``--json`` prints of a head, but for its folder and its hash.
+
+    What drift is seen by is some hundred numbers, and stands in the card alone.
+    """
     spec = trained.fitted.spec
-    return {"kind": spec.kind, "rule": spec.rule, "warnings": trained.warnings, **trained.told}
+    told = {part: what for part, what in trained.told.items() if part != "reference"}
+    return {"kind": spec.kind, "rule": spec.rule, "warnings": trained.warnings, **told}
 
 
 def candidate_of(trained: Trained) -> dict[str, Any]:
@@ -80,13 +84,20 @@ def say_trained(trained: Trained, folder: Path, sha256: str, spec: PipelineSpec)
     )
     for line in trained.warnings:
         warn(line)
-    say(f"motet: {folder} holds head {sha256[:12]}; in the file: {_lines(trained, spec, folder)}")
+    say(f"motet: {folder} holds head {sha256[:12]}; {_next(trained, spec, folder)}")
 
 
-def _lines(trained: Trained, spec: PipelineSpec, folder: Path) -> str:
-    """What the file needs to run it, where that is not there yet."""
+def _next(trained: Trained, spec: PipelineSpec, folder: Path) -> str:
+    """What makes the pipeline run it: a change of the file, a deployment, or its next start."""
+    from pipeline.spec.head_store import HeadStore
+
     rule = trained.fitted.spec.rule
     wanted = [] if rule == spec.fusion.rule else [f"rule: {rule}"]
     if spec.fusion.head is None:
         wanted.append(f"head: {os.path.relpath(folder, spec.folder)}")
-    return f"fusion: {{{', '.join(wanted)}}}" if wanted else "nothing to change"
+    if wanted:
+        return f"in the file: fusion: {{{', '.join(wanted)}}}"
+    store = HeadStore.of(spec)
+    if store is None or store.path.exists() or folder.resolve() != store.folder.resolve():
+        return f"`motet heads deploy FILE {folder}` puts it in force, in a run too"
+    return "the next start runs it"

@@ -29,7 +29,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a pipeline file; every error is one line with key, value, reason and remedy."""
-    from pipeline.spec.head_card import check_head
+    from pipeline.spec.head_store import check_head
 
     spec: PipelineSpec | None = None
     warnings: list[Problem] = []

@@ -227,7 +227,7 @@ class MemoryControl:
         self._pending_wait_s = pending_wait_s
 
     def committed(
-        self, group: str, partitions: Collection[TopicPartition]
+        self, group: str, partitions: Collection[TopicPartition], wait: bool = True
     ) -> dict[TopicPartition, Committed | None]:
         return _step(self._broker, "committed", self, lambda: self._committed(group, partitions))
 

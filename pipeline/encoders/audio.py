@@ -28,6 +28,8 @@ class LogMel(OverTime):
     ``mean(librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=rate, n_fft, hop_length,
     n_mels, fmin, fmax), top_db=None), axis=1)`` of the window's samples, each band within 1e-3 dB
     where it is within 80 dB of the peak. A clip's vector has the same bits in every batch.
+
+    ``pooling: frames`` gives a sequence in place of the mean: ``steps`` parts of the window.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class LogMel(OverTime):
         win_length: int | None = None,
         window: str = "hann",
         center: bool = True,
+        pooling: str = "mean",
+        steps: int | None = None,
     ) -> None:
         config = feature_config(
             rate=rate, n_fft=n_fft, hop_length=hop_length, win_length=win_length, window=window,
             center=center, n_mels=n_mels, fmin=fmin, fmax=fmax, n_mfcc=1,
         )  # fmt: skip
-        super().__init__(device, ("log_mel",), config)
+        super().__init__(device, ("log_mel",), config, pooling=pooling, steps=steps)
 
 
 class Mfcc(OverTime):
@@ -61,6 +65,8 @@ class Mfcc(OverTime):
     ``deltas`` 1 or 2 adds the means of the first, or of the first and second, derivatives over
     time (``librosa.feature.delta`` of width 9), n_mfcc numbers each. With ``deviation`` the
     standard deviations of all follow; a derivative says little by its mean.
+
+    ``pooling: frames`` gives a sequence in place of the means: ``steps`` parts of the window.
     """
 
     def __init__(
@@ -80,6 +86,8 @@ class Mfcc(OverTime):
         win_length: int | None = None,
         window: str = "hann",
         center: bool = True,
+        pooling: str = "mean",
+        steps: int | None = None,
     ) -> None:
         config = feature_config(
             rate=rate, n_fft=n_fft, hop_length=hop_length, win_length=win_length, window=window,
@@ -87,7 +95,8 @@ class Mfcc(OverTime):
         )  # fmt: skip
         orders = whole("deltas", deltas, 0, 2)
         features = ("mfcc", "mfcc_delta", "mfcc_delta2")[: 1 + orders]
-        super().__init__(device, features, config, flag("deviation", deviation))
+        deviated = flag("deviation", deviation)
+        super().__init__(device, features, config, deviated, pooling, steps)
 
 
 class LibrosaFeature:

@@ -78,6 +78,9 @@ class Encoder(Protocol):
     of what ``context`` brought before and after it. An optional ``frame_size`` is the size that
     it scales frames to anyhow: those of films come scaled while they are decoded, with an int so
     that the longest side is no longer (never up), with (height, width) to exactly that.
+    An optional ``sequence`` (steps, width) says that its vector is so many rows in time, one
+    after another, and an optional ``tokens`` (steps, vocabulary) that it is so many numbers of
+    tokens, 0 behind the last one; the heads ``lstm`` and ``cnn`` read them as such.
     """
 
     takes: str | tuple[str, ...]

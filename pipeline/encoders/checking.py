@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 
 from pipeline.encoders.base import Encoder
-from pipeline.encoders.loading import kinds_taken, load_encoder, vector_length
+from pipeline.encoders.loading import kinds_taken, load_encoder, sequence_shape, vector_length
 from pipeline.encoders.plan import StagePlan
 from pipeline.errors import InvalidInput, Problem
 from pipeline.spec.models import PipelineSpec
+from pipeline.spec.sequence import SequenceShape
 from pipeline.spec.vector_lengths import unequal_lengths
 
 # Frames are frames: an encoder of pictures reads those of a video and the other way round.
 _READABLE = {"image": ("image", "video"), "video": ("video", "image")}
 
 
+class Checked(NamedTuple):
+    """By stage: the lengths of vectors, and the shapes of those that are sequences."""
+
+    lengths: dict[str, int]
+    sequences: dict[str, SequenceShape]
+
+
 def check_pipeline(spec: PipelineSpec) -> dict[str, int]:
-    """Builds every stage's encoder once, on the CPU; gives the vector length of each that has one.
+    """As ``check_encoders``; gives the lengths of vectors alone."""
+    return check_encoders(spec).lengths
+
+
+def check_encoders(spec: PipelineSpec) -> Checked:
+    """Builds every stage's encoder once, on the CPU, and asks those that give vectors for them.
 
     Raises InvalidInput with all problems: classes that cannot be found or built, a stage that
     reads what its encoder does not take, a fused stage that gives no vector, and unequal lengths
@@ -27,6 +41,7 @@ def check_pipeline(spec: PipelineSpec) -> dict[str, int]:
     problems: list[Problem | str] = []
     gives: dict[str, str] = {name: source.media.kind for name, source in spec.inputs.items()}
     lengths: dict[str, int] = {}
+    sequences: dict[str, SequenceShape] = {}
     for stage in spec.stage_order():
         key = f"stages.{stage}.encoder"
         named = spec.stages[stage].encoder
@@ -44,12 +59,14 @@ def check_pipeline(spec: PipelineSpec) -> dict[str, int]:
                 if not wrong and known:
                     read = sum(lengths.get(name, 0) for name in sources)
                     lengths[stage] = vector_length(encoder, read, name=named, key=key)
+                    shape = sequence_shape(encoder, lengths[stage], name=named, key=key)
+                    sequences |= {} if shape is None else {stage: shape}
         except InvalidInput as error:
             problems.extend(error.problems)
     problems.extend(_wrong_fusion(spec, gives, lengths))
     if problems:
         raise InvalidInput(*problems)
-    return lengths
+    return Checked(lengths, sequences)
 
 
 def stage_plan(spec: PipelineSpec, stage: str, lengths: Mapping[str, int]) -> StagePlan:

@@ -13,11 +13,14 @@ from pipeline.encoders.base import Clip, Encoder
 from pipeline.errors import InvalidInput, Problem
 from pipeline.spec.catalog import AUDIO_RATE, check_encoder, implementation
 from pipeline.spec.own_files import resolved
+from pipeline.spec.sequence import STEPS_MAX, WIDTH_MAX, SequenceShape
 from pipeline.spec.units import Wrong
 from pipeline.spec.user_class import build, load_class, one_line
 
 TAKES = ("audio", "image", "video", "text", "vector")
 GIVES = (*TAKES, "data")
+SEQUENCES = ("sequence", "tokens")
+_PAIRS = ("frame_size", *SEQUENCES)
 
 
 def encoder_class(name: str, folder: Path | None, key: str) -> Any:
@@ -67,9 +70,9 @@ def check_protocol(encoder: Any, name: str, key: str) -> None:
         raise InvalidInput(
             Problem(key, name, "it has no encode", "define encode(self, batch) -> outputs")
         )
-    for attribute in ("length", "rate", "frames_max", "frame_size"):
+    for attribute in ("length", "rate", "frames_max", "frame_size", *SEQUENCES):
         value = getattr(encoder, attribute, None)
-        pair = attribute == "frame_size" and isinstance(value, tuple) and len(value) == 2
+        pair = attribute in _PAIRS and isinstance(value, tuple) and len(value) == 2
         if value is not None and not all(_from_one(each) for each in (value if pair else (value,))):
             why = f"its {attribute} is {value!r}"
             raise InvalidInput(
@@ -126,3 +129,23 @@ def vector_length(
         why = f"it states no length, and gives {len(outputs)} outputs of shape {shape}"
         raise InvalidInput(Problem(key, name, why, "give one 1-D vector for each clip"))
     return shape[0]
+
+
+def sequence_shape(
+    encoder: Any, length: int, *, name: str = "", key: str = "encoder"
+) -> SequenceShape | None:
+    """What an encoder states of its vectors as sequences, which have to have that ``length``."""
+    stated = [one for one in SEQUENCES if getattr(encoder, one, None) is not None]
+    if not stated:
+        return None
+    value = getattr(encoder, stated[0])
+    remedy = "set sequence to (steps, width), or tokens to (steps, vocabulary)"
+    if len(stated) > 1 or not isinstance(value, tuple):
+        why = f"its {' and '.join(stated)} tell no shape"
+        raise InvalidInput(Problem(key, name, why, remedy))
+    shape = SequenceShape(int(value[0]), int(value[1]), stated[0] == "tokens")
+    if shape.length != length or shape.steps > STEPS_MAX or shape.width > WIDTH_MAX:
+        why = f"its {stated[0]} is {value}, and its vectors have {length} numbers"
+        remedy = f"{remedy}, at most {STEPS_MAX} and {WIDTH_MAX}"
+        raise InvalidInput(Problem(key, name, why, remedy))
+    return shape

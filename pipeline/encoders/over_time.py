@@ -15,6 +15,7 @@ from pipeline.features.framing import WINDOWS, Samples
 from pipeline.features.one_call import one_call
 from pipeline.media.clips import nearest_sample
 from pipeline.spec.media_type import RATE_MAX
+from pipeline.spec.sequence import STEPS_MAX
 
 _N_FFT_MAX = 1 << 16
 _N_MELS_MAX = 1024
@@ -86,12 +87,20 @@ def feature_config(
     )
 
 
+POOLINGS = ("mean", "frames")
+STEPS = 32  # of ``frames``, where they are not given
+
+
 class OverTime:
     """The mean over time of features of a window's samples, then, if wanted, their deviation.
 
     A vector, float32: the means of all numbers in the order of ``names``, then the population
     standard deviations in the same order. It has the same bits in every batch, and however the
     stream was cut into records; zeros for a window without frames.
+
+    With ``pooling`` ``frames`` it is a sequence: the window's time in ``steps`` equal parts, and
+    of each the mean over the frames in it (those that it shares with a neighbour count in both).
+    A window that has ``steps`` frames gives them as they are.
     """
 
     takes = "audio"
@@ -103,6 +112,8 @@ class OverTime:
         features: Sequence[str],
         config: FeatureConfig,
         deviation: bool = False,
+        pooling: str = "mean",
+        steps: int | None = None,
     ) -> None:
         self._device = torch.device(device)
         self._features = tuple(features)
@@ -111,6 +122,10 @@ class OverTime:
         self.rate = config.rate
         numbers = columns(self._features, config)
         self.names = (*numbers, *(f"{each}_deviation" for each in numbers if deviation))
+        self._steps = _checked_steps(pooling, steps, deviation)
+        if self._steps is not None:
+            self.sequence = self._steps, len(numbers)
+            self.names = tuple(f"{each}_at_{at}" for at in range(self._steps) for each in numbers)
         self.length = len(self.names)
 
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
@@ -121,8 +136,22 @@ class OverTime:
         shape = len(rows), self.length
         vectors = torch.zeros(shape, dtype=torch.float64, device=self._device)
         with torch.inference_mode():
-            _take_each(rows, self._deviation, vectors)
+            if self._steps is None:
+                _take_each(rows, self._deviation, vectors)
+            else:
+                _take_steps(rows, self._steps, vectors)
         return list(vectors.to(torch.float32).cpu().numpy())
+
+
+def _checked_steps(pooling: Any, steps: Any, deviation: bool) -> int | None:
+    """How many steps a sequence has; None for the mean over time. Raises InvalidInput."""
+    if one_of("pooling", pooling, POOLINGS) == "mean":
+        if steps is not None:
+            raise wrong_option("steps", steps, "a mean has none", "add pooling: frames")
+        return None
+    if deviation:
+        raise wrong_option("deviation", deviation, "frames have none", "leave it out")
+    return whole("steps", STEPS if steps is None else steps, 1, STEPS_MAX)
 
 
 @one_call
@@ -134,3 +163,13 @@ def _take_each(rows: list[torch.Tensor], deviation: bool, vectors: torch.Tensor)
             vectors[i, :width] = rows[i].mean(dim=0, dtype=torch.float64)
             if deviation:
                 vectors[i, width:] = rows[i].double().std(dim=0, correction=0)
+
+
+@one_call
+def _take_steps(rows: list[torch.Tensor], steps: int, vectors: torch.Tensor) -> None:
+    """Part i of n frames: from ``floor(i n / steps)`` to ``ceil((i + 1) n / steps)``."""
+    for i in range(len(rows)):
+        if rows[i].size(0) > 0:
+            over_time = rows[i].double().t().unsqueeze(0)
+            parts = torch.nn.functional.adaptive_avg_pool1d(over_time, [steps])
+            vectors[i] = parts[0].t().reshape(-1)

@@ -158,6 +158,8 @@ class TorchHead:
                 rows = torch.relu(rows)
             elif activation == "squares":
                 rows = torch.cat([rows, rows * rows], dim=1)
+            elif activation == "cosine":
+                rows = torch.cos(rows)
             matrix, offset = (self._tensors[f"layer{number}.{n}"] for n in ("matrix", "offset"))
             rows = rows @ matrix + offset
         return rows

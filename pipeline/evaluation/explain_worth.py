@@ -9,14 +9,15 @@ import numpy as np
 
 from pipeline.errors import InvalidInput, Problem
 from pipeline.evaluation.explain_gradients import Shares, of_head, of_sum
-from pipeline.fusion.head_files import load_head
+from pipeline.fusion.head_files import LoadedHead
 from pipeline.fusion.head_rule import HeadRule
 from pipeline.fusion.heads import HeadSpec
 from pipeline.fusion.linear import Fused, Vectors, projection
 from pipeline.fusion.products import Rows, normalized
-from pipeline.fusion.rules import Fuser
+from pipeline.fusion.rules import Fuser, head_in_force
 from pipeline.spec import PipelineSpec
 from pipeline.spec.catalog import RULES
+from pipeline.tasks.results import model_name
 
 LABEL = "--label"
 
@@ -36,13 +37,14 @@ class Worth:
         self._spec = spec
         self._lengths = lengths
         self._vectors = vectors
-        self._fuser = Fuser.of(spec, lengths)
-        self.model = f"{spec.name}@sha256:{spec.model_hash(self._fuser.head_hash)}"
+        loaded = head_in_force(spec)
+        self._fuser = Fuser.under(spec, lengths, loaded)
+        self.model = model_name(spec, self._fuser.head_hash)
         self.fused: Fused = self._fuser.fuse(vectors)
         self.label: str | None = None
         self._head: tuple[HeadSpec, Mapping[str, Rows]] | None = None
-        if spec.fusion.head is not None:
-            self._open_head(spec.fusion.head, asked)
+        if loaded is not None:
+            self._open_head(loaded, asked)
         elif asked is not None:
             remedy = "leave it out: the fused vector is explained"
             raise InvalidInput(Problem(LABEL, asked, "the pipeline has no head", remedy))
@@ -50,9 +52,8 @@ class Worth:
             why = self.fused.failure or "no stage in fusion.of gives a vector for this window"
             raise InvalidInput(Problem("RESULT_ID", "", why, "name a result that has an output"))
 
-    def _open_head(self, named: str, asked: str | None) -> None:
+    def _open_head(self, loaded: LoadedHead, asked: str | None) -> None:
         """As ``Fuser`` does, which has checked that the head fits the file."""
-        loaded = load_head(self._spec.folder / named, named)
         head = loaded.under(self._spec.fusion.of)
         if asked is not None and asked not in head.labels:
             remedy = f"name one of {', '.join(head.labels)}"
@@ -93,11 +94,16 @@ class Worth:
         return float(fused.vector @ whole) / square if square > 0 else 0.0
 
     def shares(self) -> Shares | None:
-        """By number of each stage's vector; None for a rule of the user's: it has no gradient."""
+        """By number of each stage's vector; None where there is no gradient to tell them by.
+
+        That is a rule of the user's, and a head that reads steps in time.
+        """
         fusion = self._spec.fusion
         there = {stage: self._vectors[stage] for stage in fusion.of if stage in self._vectors}
         if self._head is not None:
             head, tensors = self._head
+            if head.sequences:
+                return None
             return of_head(head, tensors, there, head.labels.index(str(self.label)))
         whole = self.fused.vector
         if fusion.rule not in RULES or whole is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -91,16 +92,17 @@ def text_pairs(answers: Sequence[Answer], labels: Iterable[Label], stage: str) -
     with ``hop`` below ``size``, every next one that begins where the last taken has ended counts:
     the words of the others are the same again. A window without text has said nothing.
     """
-    by_stream: dict[str, list[Answer]] = {}
-    for answer in sorted(answers, key=lambda a: (a.stream, a.start_us)):
-        by_stream.setdefault(answer.stream, []).append(answer)
+    by_stream = in_order(answers)
+    longest_us = max((a.end_us - a.start_us for a in answers), default=0)
     pairs = []
     for label in labels:
         if label.text is None:
             continue
         heard, reached_us = [], label.start_us
         windows = 0
-        for answer in by_stream.get(label.stream, ()):
+        own = by_stream.get(label.stream, [])
+        first = bisect_left(own, label.start_us - longest_us, key=lambda a: a.start_us)
+        for answer in own[first : bisect_left(own, label.end_us, key=lambda a: a.start_us)]:
             inside = min(answer.end_us, label.end_us) - max(answer.start_us, label.start_us)
             taken = 2 * inside > answer.end_us - answer.start_us
             if taken and (not windows or answer.start_us >= reached_us):
@@ -111,6 +113,14 @@ def text_pairs(answers: Sequence[Answer], labels: Iterable[Label], stage: str) -
             said = " ".join(filter(None, heard))
             pairs.append(Pair(label.stream, label.start_us, label.text, said))
     return pairs
+
+
+def in_order(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
+    """By stream, in the order of time."""
+    by_stream: dict[str, list[Answer]] = {}
+    for answer in sorted(answers, key=lambda a: (a.stream, a.start_us)):
+        by_stream.setdefault(answer.stream, []).append(answer)
+    return by_stream
 
 
 def text_stage(answers: Iterable[Answer], asked: str | None) -> str | None:

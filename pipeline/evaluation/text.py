@@ -61,6 +61,17 @@ def plain(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def scorers() -> tuple[Any, Any]:
+    """jiwer and sacrebleu; raises InvalidInput where one of them is not installed."""
+    try:
+        import jiwer
+        import sacrebleu
+    except ImportError as error:
+        why = f"{error.name} is not installed"
+        raise InvalidInput(Problem("figures", "text", why, INSTALL)) from None
+    return jiwer, sacrebleu
+
+
 def scored_text(pairs: Sequence[Pair], named: str, *, chinese: bool = False) -> dict[str, Any]:
     """All figures of these pairs; ``chinese``: BLEU by characters (sacrebleu's ``zh``).
 
@@ -68,12 +79,7 @@ def scored_text(pairs: Sequence[Pair], named: str, *, chinese: bool = False) -> 
     error rates. Raises InvalidInput where jiwer or sacrebleu is not installed, or no pair has a
     word.
     """
-    try:
-        import jiwer
-        import sacrebleu
-    except ImportError as error:
-        why = f"{error.name} is not installed"
-        raise InvalidInput(Problem("motet evaluate", "text", why, INSTALL)) from None
+    jiwer, sacrebleu = scorers()
     normalize = normalizer(named)
     references = [normalize(pair.reference) for pair in pairs]
     heard = [normalize(pair.heard) for pair in pairs]

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import InvalidInput, Problem
-from pipeline.fusion.heads import Head, HeadSpec, build_head
+from pipeline.fusion.drift import references_of
+from pipeline.fusion.head_kinds import build_head
+from pipeline.fusion.heads import Head, HeadSpec
 from pipeline.fusion.products import Rows
 from pipeline.spec.head_card import CARD, FORMAT, KEY, TENSORS, Card, card_hash, read_card
 from pipeline.spec.user_class import one_line
@@ -60,13 +62,14 @@ def save_head(
         **told,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / TENSORS, data)
+    replace_file(folder / TENSORS, data)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    _replace(folder / CARD, f"{text}\n".encode())
+    replace_file(folder / CARD, f"{text}\n".encode())
     return card_hash(card)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """At once: who reads finds the old bytes or the new ones."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_bytes(data)
     beside.replace(path)
@@ -80,6 +83,7 @@ def load_head(folder: Path, named: str = "", key: str = KEY) -> LoadedHead:
     try:
         spec = HeadSpec.of(card["head"])
         _try(spec, build_head(spec, tensors))
+        references_of(card)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         why = f"its arrays do not fit its card ({one_line(error)})"
         raise InvalidInput(Problem(key, named, why, "train it again")) from error

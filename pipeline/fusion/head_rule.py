@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.fusion.heads import HeadSpec, Masks, build_head
+from pipeline.fusion.head_kinds import build_head
+from pipeline.fusion.heads import HeadSpec, Masks
 from pipeline.fusion.linear import Fused, Vectors
 from pipeline.fusion.products import Rows, dots, log_softmax
 from pipeline.fusion.shapley import coalitions

@@ -12,18 +12,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.fusion.products import Rows, dots, log_softmax, masked_softmax, normalized, product
+from pipeline.spec.sequence import SequenceShape, sequences_of
 
 Masks = NDArray[np.bool_]
 Tensors = Mapping[str, Rows]
 
-ACTIVATIONS = ("identity", "relu", "squares")
+ACTIVATIONS = ("identity", "relu", "squares", "cosine")
 COMBINES = ("mean", "product")
 RULES = ("weighted_sum", "concat", "gated", "attention", "late")
 
@@ -36,6 +37,7 @@ class HeadSpec:
     are the activations before each of the affine maps that follow the joining. ``temperature``
     divides the logits (Guo et al., 2017). ``squares``: a stage's numbers are followed by their
     squares (Gaussian naive Bayes is linear in both). ``combine``: how ``late`` joins scores.
+    ``sequences``: the stages that ``lstm`` and ``cnn`` read step by step.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class HeadSpec:
     squares: bool = False
     combine: str = "mean"
     trained_weights: bool = False
+    sequences: dict[str, SequenceShape] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For a card; ``HeadSpec.of`` reads it back."""
@@ -59,15 +62,22 @@ class HeadSpec:
     def of(cls, card: Mapping[str, Any]) -> HeadSpec:
         """Raises KeyError, TypeError or ValueError where the card of a head says nonsense."""
         given = {**card, "labels": tuple(card["labels"]), "layers": tuple(card["layers"])}
-        spec = cls(**given)
+        spec = cls(**given | {"sequences": sequences_of(card.get("sequences", {}))})
         if spec.rule not in RULES or spec.combine not in COMBINES or len(spec.labels) < 2:
             raise ValueError(f"rule {spec.rule}, combine {spec.combine}, {len(spec.labels)} labels")
         if not set(spec.layers) <= set(ACTIVATIONS) or spec.weights.keys() != spec.lengths.keys():
             raise ValueError(f"layers {spec.layers}, weights of {list(spec.weights)}")
+        for stage, shape in spec.sequences.items():
+            if shape.length != spec.lengths[stage]:
+                raise ValueError(
+                    f"{stage} has {spec.lengths[stage]} numbers and is read as {shape}"
+                )
         return spec
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: v._asdict() if isinstance(v, SequenceShape) else v for k, v in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -113,6 +123,8 @@ class Head(ABC):
                 rows = np.maximum(rows, 0.0)
             elif activation == "squares":
                 rows = np.concatenate([rows, rows * rows], axis=1)
+            elif activation == "cosine":
+                rows = np.cos(rows)
             matrix = self.tensors[f"layer{number}.matrix"]
             rows = product(rows, matrix) + self.tensors[f"layer{number}.offset"]
         return rows
@@ -246,18 +258,3 @@ class LateHead(Head):
             mixed += weights[:, column : column + 1] * np.exp(term)
         shares = np.where(there > 0, mixed / np.where(there > 0, there, 1.0), np.exp(prior))
         return self._joined(np.log(np.maximum(shares, np.finfo(float).tiny)), weights)
-
-
-_HEADS: dict[str, type[Head]] = {
-    "weighted_sum": SumHead,
-    "concat": SumHead,
-    "gated": GatedHead,
-    "attention": AttentionHead,
-    "late": LateHead,
-}
-
-
-def build_head(spec: HeadSpec, tensors: Mapping[str, Rows]) -> Head:
-    """The head of a card with its arrays, made float64."""
-    wide = {name: np.ascontiguousarray(array, np.float64) for name, array in tensors.items()}
-    return _HEADS[spec.rule](spec, wide)

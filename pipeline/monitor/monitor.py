@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pipeline.monitor.access import access_for
 from pipeline.monitor.handler import Handler
+from pipeline.monitor.live import Live
 from pipeline.monitor.media import MediaFinder
 from pipeline.monitor.results import ResultFeed
 from pipeline.monitor.routes import Routes
@@ -29,7 +30,8 @@ class Monitor:
     its failure ends nothing of it.
 
     ``say`` is told where the port is taken, which is then tried again every second; ``bound`` is
-    told the page's address once, when the port is ours.
+    told the page's address once, when the port is ours. ``live``: how good the answers are, where
+    that is looked at; it is closed with the monitor.
     """
 
     def __init__(
@@ -42,13 +44,15 @@ class Monitor:
         page: bool = True,
         say: Callable[[str], None] | None = None,
         bound: Callable[[str], None] | None = None,
+        live: Live | None = None,
     ) -> None:
         access = access_for(spec.metrics, host)
         self._closed = threading.Event()
         self._sampler = Sampler()
         self._feed = ResultFeed(connector, spec.outputs.results)
         self._finder = MediaFinder(spec, connector, self._feed.lane_of, self._position)
-        routes = Routes(spec, self._sampler, self._feed, self._finder).table(page)
+        self._live = live
+        routes = Routes(spec, self._sampler, self._feed, self._finder, live).table(page)
         handler = partial(Handler, access=access, routes=routes, closed=self._closed.is_set)
         self._bind = partial(Server, host, port, handler)
         self._token = spec.metrics.token
@@ -86,6 +90,8 @@ class Monitor:
         self._feed.close()
         self._sampler.close()
         self._finder.close()
+        if self._live is not None:
+            self._live.close()
         if self._server is not None:
             self._server.end_connections()
             self._server.server_close()
@@ -125,6 +131,7 @@ def serve(
     page: bool = True,
     say: Callable[[str], None] | None = None,
     bound: Callable[[str], None] | None = None,
+    live: Live | None = None,
 ) -> Monitor:
     """Binds and answers; the caller gives it the run by ``show`` and ends it by ``close``.
 
@@ -132,7 +139,8 @@ def serve(
     and health alone, and no media or results. Raises InvalidInput where the port is taken, the
     host is none of this machine's, or others would read without a token. With ``say`` a port
     that is taken is told and waited for instead: a run that takes over from one on the same
-    machine has the port as soon as the other has ended. ``bound``: as in ``Monitor``.
+    machine has the port as soon as the other has ended. ``bound`` and ``live``: as
+    in ``Monitor``.
     """
     host, port = address or (spec.metrics.host, spec.metrics.port)
-    return Monitor(spec, connector, host, port, page=page, say=say, bound=bound)
+    return Monitor(spec, connector, host, port, page=page, say=say, bound=bound, live=live)

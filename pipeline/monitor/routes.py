@@ -16,6 +16,7 @@ from pipeline.monitor.events import send_events
 from pipeline.monitor.exposition import CONTENT_TYPE as EXPOSITION
 from pipeline.monitor.exposition import exposition
 from pipeline.monitor.handler import Answer, Request, Route, Stream, text
+from pipeline.monitor.live import Live
 from pipeline.monitor.media import Asked, Busy, MediaFinder
 from pipeline.monitor.results import ResultFeed, TooManyReaders
 from pipeline.monitor.sampler import Sampler
@@ -32,12 +33,18 @@ class Routes:
     """Answers from the run that is shown; every method may be called by any thread."""
 
     def __init__(
-        self, spec: PipelineSpec, sampler: Sampler, feed: ResultFeed, finder: MediaFinder
+        self,
+        spec: PipelineSpec,
+        sampler: Sampler,
+        feed: ResultFeed,
+        finder: MediaFinder,
+        live: Live | None,
     ) -> None:
         self._spec = spec
         self._sampler = sampler
         self._feed = feed
         self._finder = finder
+        self._live = live
         self._writer = StateWriter(spec)
         self._page = _page(None if spec.metrics.token is None else str(spec.metrics.token))
 
@@ -62,6 +69,8 @@ class Routes:
     def _metrics(self, _: Request) -> Answer:
         snapshot = self._sampler.snapshot()
         figures = snapshot.figures.copy() if snapshot else Figures()
+        if self._live is not None:
+            figures.add(self._live.figures())
         if not any(name == "motet_build_info" for name, _ in figures.gauges):
             labels = (__version__, platform.python_version(), self._writer.model)
             figures.gauge("motet_build_info", 1, *labels)
@@ -73,7 +82,8 @@ class Routes:
         return text(200, "ready") if why is None else text(503, why)
 
     def _state(self, _: Request) -> Answer:
-        state = self._writer.state(self._sampler.recent(), self._feed.streams())
+        evaluation = None if self._live is None else self._live.state()
+        state = self._writer.state(self._sampler.recent(), self._feed.streams(), evaluation)
         return Answer(200, orjson.dumps(state), "application/json")
 
     def _results(self, request: Request) -> Answer | Stream:

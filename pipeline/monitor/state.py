@@ -10,7 +10,7 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.results import rfc3339
 from pipeline.tasks.stage_health import StageTrouble
-from pipeline.tasks.view import LaneView, Snapshot
+from pipeline.tasks.view import HeadView, LaneView, Snapshot
 
 _Json = dict[str, Any]
 
@@ -22,15 +22,20 @@ class StateWriter:
         self._spec = spec
         self.model = f"{spec.name}@sha256:{spec.model_hash()}"
 
-    def state(self, recent: Recent | None, streams: Sequence[str]) -> _Json:
-        """``streams``: ids of the newest results, for a page to choose from."""
+    def state(
+        self, recent: Recent | None, streams: Sequence[str], evaluation: _Json | None = None
+    ) -> _Json:
+        """``streams``: ids of the newest results, for a page to choose from.
+
+        ``evaluation``: how good they are (``Live``).
+        """
         spec = self._spec
         snapshot = recent.now.snapshot if recent else None
         figures = snapshot.figures if snapshot else Figures()
         lanes = snapshot.lanes if snapshot else ()
         return {
             "name": spec.name,
-            "model": self.model,
+            "model": (snapshot and snapshot.model) or self.model,
             "host": snapshot.host if snapshot else None,
             "started": _time(snapshot.started_us) if snapshot else None,
             "taken": _time(snapshot.taken_us) if snapshot else None,
@@ -44,6 +49,7 @@ class StateWriter:
                 "normalize": spec.fusion.normalize,
                 "dim": spec.fusion.dim,
                 "weights": dict(spec.fusion.of),
+                "head": _head(snapshot.head if snapshot else None),
             },
             "outputs": self._outputs(recent),
             "lanes": [_lane(lane) for lane in lanes],
@@ -65,6 +71,7 @@ class StateWriter:
                 *map(str, _failing(snapshot).values()),
             ],
             "streams": list(streams),
+            "evaluation": evaluation,
         }
 
     def _input(self, name: str, recent: Recent | None, lanes: Iterable[LaneView]) -> _Json:
@@ -95,7 +102,7 @@ class StateWriter:
     def _stage(self, name: str, recent: Recent | None, snapshot: Snapshot | None) -> _Json:
         stage = self._spec.stages[name]
         batches = recent.histogram("motet_stage_batch_size", name) if recent else None
-        busy = ("motet_stage_busy_ratio", (name,))
+        busy, drift = ("motet_stage_busy_ratio", (name,)), ("motet_feature_drift", (name,))
         figures = snapshot.figures if snapshot else Figures()
         return {
             "name": name,
@@ -117,6 +124,7 @@ class StateWriter:
             "busy_ratio": figures.value(busy[0], name) if busy in figures.gauges else None,
             "failures": round(figures.value("motet_stage_failures_total", name)),
             "failing": _trouble(_failing(snapshot).get(name)),
+            "drift": figures.value(drift[0], name) if drift in figures.gauges else None,
         }
 
     def _outputs(self, recent: Recent | None) -> list[_Json]:
@@ -162,6 +170,18 @@ def _lane(lane: LaneView) -> _Json:
         "ends": dict(lane.ends),
         "lag_records": _sum_known(_behind(lane, name) for name in lane.positions),
         "waiting": lane.waiting if lane.overdue else None,  # on a healthy lane it would be noise
+    }
+
+
+def _head(head: HeadView | None) -> _Json | None:
+    if head is None:
+        return None
+    return {
+        "sha256": head.sha256,
+        "kind": head.kind,
+        "since": _time(head.since_us),
+        "everywhere": head.everywhere,
+        "trouble": head.trouble,
     }
 
 

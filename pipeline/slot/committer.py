@@ -95,9 +95,12 @@ class Committer:
         owner = self._identity.owner
         self._commit(cuts, records, {lane: (owner, self._last[lane]) for lane in cuts})
 
-    def check_owner(self) -> None:
-        """Raises Fenced where another run has claimed the slot; an idle owner asks now and then."""
-        for lane, found in self._read(self._identity.lanes).items():
+    def check_owner(self, wait: bool = True) -> None:
+        """Raises Fenced where another run has claimed the slot; an idle owner asks now and then.
+
+        ``wait``: for an open transaction that hides the answer, as in ``Control.committed``.
+        """
+        for lane, found in self._read(self._identity.lanes, wait).items():
             if found is None or found[0] != self._identity.owner:
                 raise self._taken(lane, found)
 
@@ -144,7 +147,7 @@ class Committer:
         while True:
             try:
                 try:
-                    self._resolved(cuts, before)
+                    self._resolved(cuts, before, wait=False)
                 except Transient:
                     self._pause(attempt)
                 self._sink.open()
@@ -154,11 +157,14 @@ class Committer:
                 self._pause(attempt)
 
     def _resolved(
-        self, cuts: Mapping[int, LaneCut], before: Mapping[int, tuple[str | None, int]]
+        self,
+        cuts: Mapping[int, LaneCut],
+        before: Mapping[int, tuple[str | None, int]],
+        wait: bool = True,
     ) -> bool:
         """Whether the log says that the transaction took place; Fenced where it is another's."""
         done = set()
-        for lane, found in self._read(tuple(cuts)).items():
+        for lane, found in self._read(tuple(cuts), wait).items():
             if found == (self._identity.owner, cuts[lane].number) and found != before[lane]:
                 done.add(True)
             elif found == before[lane] or (found is None and before[lane][0] is None):
@@ -169,10 +175,10 @@ class Committer:
             raise Fenced(f"slot {self._identity.slot}: its lanes were committed by two owners")
         return done.pop()
 
-    def _read(self, lanes: Sequence[int]) -> dict[int, tuple[str, int] | None]:
+    def _read(self, lanes: Sequence[int], wait: bool = True) -> dict[int, tuple[str, int] | None]:
         """By lane: (owner, cut number) as committed."""
         committed = self._control.committed(
-            self._identity.pipeline, self._identity.partitions(lanes)
+            self._identity.pipeline, self._identity.partitions(lanes), wait
         )
         found: dict[int, tuple[str, int] | None] = {}
         for partition, entry in committed.items():

@@ -131,9 +131,12 @@ class Control(Protocol):
     """Questions and orders that are not on the data path."""
 
     def committed(
-        self, group: str, partitions: Collection[TopicPartition]
+        self, group: str, partitions: Collection[TopicPartition], wait: bool = True
     ) -> dict[TopicPartition, Committed | None]:
-        """Committed offsets; waits while a transaction with offsets is pending (read_committed)."""
+        """Committed offsets; waits while a transaction with offsets is pending (read_committed).
+
+        ``wait`` False: only for as long as one of a living owner takes; then Transient.
+        """
 
     def beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]: ...
 

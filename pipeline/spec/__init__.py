@@ -6,6 +6,7 @@ from pipeline.spec.loading import load, loads
 from pipeline.spec.media_type import MediaType, parse_media_type
 from pipeline.spec.models import (
     Context,
+    EvaluationSpec,
     FusionSpec,
     InputSpec,
     KafkaSpec,
@@ -38,6 +39,7 @@ __all__ = [
     "HEADER_READERS_VERSION",
     "Builtin",
     "Context",
+    "EvaluationSpec",
     "FusionSpec",
     "InputSpec",
     "KafkaSpec",

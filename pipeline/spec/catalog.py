@@ -16,7 +16,7 @@ AUDIO_RATE = 16_000  # Hz, `options.rate` of the audio encoders where it is not 
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A built-in encoder; ``implementation`` (``module:Class``) is None in versions without it.
+    """A built-in encoder; ``implementation`` is its ``module:Class``.
 
     Kinds are those of the encoder protocol: audio, image, video, text, vector, and data for
     ``gives``. ``models`` names encoders with weights of their own (extra ``motet[models]``);
@@ -25,7 +25,7 @@ class Builtin:
 
     takes: tuple[str, ...]
     gives: str
-    implementation: str | None = None
+    implementation: str
     models: bool = False
     paths: tuple[str, ...] = ()
 
@@ -85,6 +85,7 @@ BUILTIN: dict[str, Builtin] = {
         _FRAMES, "data", "pipeline.encoders.models.faces:Faces", models=True, paths=("cascade",)
     ),
     "hash_text": Builtin(("text",), "vector", "pipeline.encoders.text:HashText"),
+    "text_tokens": Builtin(("text",), "vector", "pipeline.encoders.text:TextTokens"),
     "text_clean": Builtin(("text",), "text", "pipeline.encoders.text_clean:TextClean"),
     "text_embedding": Builtin(
         ("text",),
@@ -96,12 +97,14 @@ BUILTIN: dict[str, Builtin] = {
     "text_image": Builtin(
         ("text",), "image", "pipeline.encoders.text_image:TextImage", paths=("font",)
     ),
-    "text_to_text": Builtin(("text",), "text", models=True),
+    "text_to_text": Builtin(
+        ("text",), "text", "pipeline.encoders.models.text_to_text:TextToText", paths=("model",)
+    ),
     "text_to_speech": Builtin(
         ("text",), "audio", "pipeline.encoders.models.speech_synthesis:TextToSpeech", models=True
     ),
 }
-AVAILABLE = tuple(name for name, builtin in BUILTIN.items() if builtin.implementation)
+AVAILABLE = tuple(BUILTIN)
 
 RULES_WITH_HEAD = ("gated", "attention", "late")  # that is, with a trained one alone
 RULES = ("weighted_sum", "concat", *RULES_WITH_HEAD)
@@ -120,8 +123,6 @@ def check_encoder(encoder: str) -> None:
     if is_class_path(encoder) or encoder in AVAILABLE:
         return
     listed = f"this version has {', '.join(AVAILABLE)}, or name a class as package.module:Class"
-    if encoder in BUILTIN:
-        raise Wrong("is not in this version", listed)
     if ":" in encoder or "." in encoder:
         raise Wrong("is not package.module:Class", "write it as my_encoders:Loudness")
     meant = nearest(encoder, BUILTIN)
@@ -140,7 +141,4 @@ def check_rule(rule: str) -> None:
 def implementation(encoder: str) -> str:
     """``module:Class`` of an encoder that ``check_encoder`` took."""
     builtin = BUILTIN.get(encoder)
-    if builtin is None:
-        return encoder
-    assert builtin.implementation is not None, f"{encoder} is not in this version"
-    return builtin.implementation
+    return encoder if builtin is None else builtin.implementation

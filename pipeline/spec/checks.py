@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.spec.environment import typed
 from pipeline.spec.graph_checks import check_graph, media_of
 from pipeline.spec.models import (
+    EvaluationSpec,
     InputSpec,
     LimitsSpec,
     MetricsSpec,
@@ -87,6 +88,8 @@ def _check_topics(tree: Tree, report: Report) -> None:
         for name, stage in stages.items()
         if isinstance(stage, dict)
     ]
+    if "labels" in (evaluation := section(tree, "evaluation")):
+        named.append((("evaluation", "labels"), field(EvaluationSpec, "labels", evaluation)))
     for path, topic in named:
         if topic is None:
             continue
@@ -94,7 +97,7 @@ def _check_topics(tree: Tree, report: Report) -> None:
         if first == path:
             continue
         other = ".".join(map(str, first))
-        if path[0] != "inputs" and first[0] == "inputs":
+        if path[0] not in ("inputs", "evaluation") and first[0] == "inputs":
             why = f"is the topic of {other} too: the pipeline would read what it writes"
         else:
             why = f"is the topic of {other} too"

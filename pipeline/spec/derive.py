@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.lane.spec import InputRule, LaneSpec
 from pipeline.spec import graph
 from pipeline.spec.catalog import AUDIO_RATE, BUILTIN
-from pipeline.spec.head_card import head_hash
+from pipeline.spec.head_store import head_hash
 from pipeline.spec.own_files import digests
 from pipeline.spec.secret import masked
 
@@ -108,8 +108,8 @@ def model_hash(spec: PipelineSpec, head: str | None = None) -> str:
     The order of ``of`` counts, in a stage (it joins texts) and in the fusion (it lays out
     ``concat``); the order of the stages does not, and a secret among the options neither. What
     the options name of the user's files counts by its content (``own_files``). A
-    head counts by ``head``, its hash, which is read from its card where it is not given; raises
-    InvalidInput where it is not there.
+    head counts by ``head``, its hash ("" for none); where that is not given it is that of the head
+    in force, read from its card. Raises InvalidInput where it is not there.
     """
     fusion = spec.fusion
     stages = {
@@ -121,7 +121,7 @@ def model_hash(spec: PipelineSpec, head: str | None = None) -> str:
     }  # fmt: skip
     options = masked(fusion.options)
     rule = [fusion.rule, list(fusion.of.items()), fusion.normalize, fusion.dim, options]
-    found = head or head_hash(spec)
+    found = head_hash(spec) if head is None else head or None
     return _sha256({"stages": stages, "fusion": [*rule, found, fusion.abstain_below]})
 
 

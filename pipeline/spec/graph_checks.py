@@ -9,7 +9,7 @@ from pipeline.spec import graph
 from pipeline.spec.catalog import BUILTIN, RULES_WITH_HEAD, check_encoder, check_rule, is_class_path
 from pipeline.spec.environment import settled
 from pipeline.spec.media_type import RATE_MAX, RATE_MIN, MediaType, parse_media_type
-from pipeline.spec.models import FusionSpec, InputSpec, StageSpec
+from pipeline.spec.models import EvaluationSpec, FusionSpec, InputSpec, StageSpec
 from pipeline.spec.problems import KeyPath, Report, suggestion
 from pipeline.spec.translate import field
 from pipeline.spec.units import Wrong
@@ -45,6 +45,7 @@ def check_graph(tree: dict[str, Any], report: Report) -> None:
                    Wrong(why, "take one of these out of an 'of'"))  # fmt: skip
     _check_readers(flow, report)
     _check_fusion(tree.get("fusion"), flow, report)
+    _check_evaluation(tree.get("evaluation"), flow, report)
 
 
 def _flow(tree: dict[str, Any]) -> _Flow:
@@ -177,6 +178,21 @@ def _check_head(rule: str, fusion: dict[str, Any], report: Report) -> None:
         why = "needs a trained head: without one there are no probabilities"
         report.add(("fusion", "abstain_below"), fusion["abstain_below"],
                    Wrong(why, "name a head in fusion.head, or leave it out"))  # fmt: skip
+
+
+def _check_evaluation(evaluation: Any, flow: _Flow, report: Report) -> None:
+    """A stage whose kind is known gives text; what a class gives is seen in its results."""
+    name = field(EvaluationSpec, "text", evaluation) if isinstance(evaluation, dict) else None
+    if name is None:
+        return
+    path: KeyPath = ("evaluation", "text")
+    if name not in flow.stages:
+        listed = f"the stages are {', '.join(flow.stages)}"
+        remedy = suggestion(name, flow.stages, listed)
+        report.add(path, name, Wrong("is no stage", remedy))
+    elif flow.kinds.get(name, "text") != "text":
+        why = f"gives {flow.kinds[name]}, not text"
+        report.add(path, name, Wrong(why, "name a stage that gives text"))
 
 
 def _encoder(stage: Any) -> str | None:

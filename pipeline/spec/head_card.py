@@ -58,12 +58,6 @@ def card_hash(card: Card) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def head_hash(spec: PipelineSpec) -> str | None:
-    """That of the head that a pipeline file names; None where it names none."""
-    named = spec.fusion.head
-    return None if named is None else card_hash(read_card(spec.folder / named, named))
-
-
 def features_of(spec: PipelineSpec) -> dict[str, Any]:
     """By fused stage, all in the file that its vectors follow from, down to the kinds of inputs.
 
@@ -83,18 +77,6 @@ def _stage(spec: PipelineSpec, stage: str) -> dict[str, Any]:
             for name in declared.of
         ],
     }
-
-
-def check_head(spec: PipelineSpec) -> None:
-    """Raises InvalidInput where the head that a file names is not there, or is for another file.
-
-    Its arrays are not looked at, nor the lengths of vectors.
-    """
-    named = spec.fusion.head
-    if named is not None:
-        wrong = misfit(read_card(spec.folder / named, named), spec.fusion, features_of(spec))
-        if wrong is not None:
-            raise InvalidInput(wrong)
 
 
 def misfit(

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from pipeline.lane.spec import LaneSpec
 from pipeline.spec import derive
+from pipeline.spec.evaluation_model import EvaluationSpec
 from pipeline.spec.fields import (
     Duration,
     PartName,
@@ -36,6 +37,7 @@ from pipeline.spec.stage_models import Context, FusionSpec, Replicas, StageSpec
 
 __all__ = [
     "Context",
+    "EvaluationSpec",
     "FusionSpec",
     "InputSpec",
     "KafkaSpec",
@@ -128,6 +130,9 @@ class PipelineSpec(Section):
     )
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
     metrics: MetricsSpec = Field(default_factory=MetricsSpec)
+    evaluation: EvaluationSpec | None = Field(
+        default=None, description="labels to compare results with while they come"
+    )
     ray: RaySpec = Field(default_factory=RaySpec)
     _folder: Path = PrivateAttr(default_factory=Path)
     _span: Span = PrivateAttr(default=Span())

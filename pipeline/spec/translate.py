@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.spec.models import (
     Context,
+    EvaluationSpec,
     FusionSpec,
     InputSpec,
     KafkaSpec,
@@ -42,6 +43,7 @@ _MODELS: dict[tuple[str, ...], type] = {
     ("outputs",): OutputsSpec,
     ("limits",): LimitsSpec,
     ("metrics",): MetricsSpec,
+    ("evaluation",): EvaluationSpec,
     ("ray",): RaySpec,
 }
 _KINDS = {

@@ -7,20 +7,20 @@ It is told messages and commits, and asked which transactions are due; the host 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from pipeline.batching.batch import RecordId
 from pipeline.connectors.limits import batch_bytes
 from pipeline.fusion.linear import Fused
 from pipeline.fusion.rules import Fuser
-from pipeline.slot.ledger import Batch, Entry, Ledger
+from pipeline.slot.ledger import Batch
 from pipeline.slot.ports import OutRecord
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.drift_watch import DriftWatch
 from pipeline.tasks.figures import Figures
+from pipeline.tasks.fusion_slot import Model, Pending, Slot
 from pipeline.tasks.letters import LetterBox
-from pipeline.tasks.messages import Counts, Message, Opened, Produced, Settled
+from pipeline.tasks.messages import Message, Opened, Produced, Settled
 from pipeline.tasks.results import ResultWriter
 from pipeline.tasks.stage_output import StageOutputs, VectorRow
 from pipeline.tasks.totals import Totals
@@ -28,48 +28,14 @@ from pipeline.tasks.totals import Totals
 AROUND_BYTES = 4096  # key, headers and frame of a result or a stage's output: always less
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A window that waits for its stages."""
-
-    opened: Opened
-    entry: Entry
-    ledger: Ledger
-    outputs: dict[str, Any] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    letters: list[OutRecord] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Slot:
-    ledger: Ledger = field(default_factory=Ledger)
-    pending: dict[tuple[int, int], _Pending] = field(default_factory=dict)
-    counts: dict[tuple[int, int], Counts] = field(default_factory=dict)  # by lane and cut number
-    # By lane and cut number, when the records were appended that closed its windows: how many.
-    appends: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)
-    appends_now: dict[int, dict[int, int]] = field(default_factory=dict)  # since the last cut
-    committing: Batch | None = None
-    last_commit_us: int = 0
-    last_output_us: int = 0  # of the last transaction that held more than offsets
-    output: bool = False  # something to be produced came since the last transaction
-    ended: bool = False  # a lane's last cut is there, and in no transaction yet
-
-    def due_us(self, interval_us: int) -> int:
-        """When the next transaction may begin: what is the last of a lane need not wait.
-
-        Output does not wait for an interval that a transaction of mere offsets has begun.
-        """
-        if self.ended and not self.pending:
-            return 0
-        return (self.last_output_us if self.output else self.last_commit_us) + interval_us
-
-
 class FusionTask:
     """All slots of one fusion owner.
 
     Invariants: a window is fused when each of its stages is settled, once; what a transaction
     holds is a contiguous prefix of each lane up to a complete cut (``Ledger``); counts are
-    added where their cut is committed, so that a recovery counts nothing twice.
+    added where their cut is committed, so that a recovery counts nothing twice. A window is
+    fused by the head that was in force when it was opened, so in each lane's results, whose
+    order is that of opening, a swap shows at one window's boundary.
     """
 
     def __init__(
@@ -78,34 +44,49 @@ class FusionTask:
         lengths: Mapping[str, int],
         slots: Iterable[int],
         message_bytes: Mapping[str, int] = MappingProxyType({}),
+        fuser: Fuser | None = None,
     ) -> None:
         """``lengths``: of the vectors of the stages that give one.
 
         ``message_bytes``: by output topic the largest record that it takes (``Layout``).
+        ``fuser``: with the head that the host has; without it the file's is read.
         """
         self._spec = spec
-        self._fuser = Fuser.of(spec, lengths)
-        self._writer = ResultWriter(spec, self._fuser.head_hash)
+        self._model = self._model_of(fuser or Fuser.of(spec, lengths))
         self._stage_outputs = StageOutputs(spec)
         self._message_bytes = message_bytes
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
-        self._slots = {slot: _Slot() for slot in slots}
+        self._slots = {slot: Slot() for slot in slots}
         self._vector_stages = frozenset(lengths)
         self.totals = Totals()
         self.figures = Figures()
+        self._drift = DriftWatch(self.figures, self._model.fuser, spec.fusion.normalize)
+        self._count_swaps(0)
+
+    @property
+    def head_hash(self) -> str | None:
+        """Of the head that windows get which are opened from now on."""
+        return self._model.fuser.head_hash
+
+    def swap(self, fuser: Fuser) -> None:
+        """Windows that are opened from now on are fused by this one."""
+        self._model = self._model_of(fuser)
+        self._drift.follow(fuser)
+        self._count_swaps(1)
 
     def on_messages(self, slot: int, messages: Sequence[Message]) -> None:
         """Takes what the slot's ingest half sent, in order."""
         state = self._slots[slot]
-        ready: list[_Pending] = []
+        ready: list[Pending] = []
         for message in messages:
             if isinstance(message, Settled):
                 self._settled(state, message, ready)
             elif isinstance(message, Opened):
                 entry = state.ledger.add(message.lane)
-                state.pending[message.lane, message.window] = _Pending(message, entry, state.ledger)
+                pending = Pending(message, entry, state.ledger, self._model)
+                state.pending[message.lane, message.window] = pending
                 if message.append_us is not None:
                     appends = state.appends_now.setdefault(message.lane, {})
                     appends[message.append_us] = appends.get(message.append_us, 0) + 1
@@ -183,7 +164,7 @@ class FusionTask:
 
     # -- how ------------------------------------------------------------------------------
 
-    def _settled(self, state: _Slot, message: Settled, ready: list[_Pending]) -> None:
+    def _settled(self, state: Slot, message: Settled, ready: list[Pending]) -> None:
         key = (message.lane, message.window)
         pending = state.pending[key]
         if message.failure is None:
@@ -195,18 +176,28 @@ class FusionTask:
             del state.pending[key]
             ready.append(pending)
 
-    def _fuse(self, ready: Sequence[_Pending]) -> None:
-        """Fuses windows together; what comes out for one does not depend on the others."""
-        vectors = [
-            {name: out for name, out in window.outputs.items() if name in self._vector_stages}
-            for window in ready
-        ]
-        for window, fused in zip(ready, self._fuser.fuse_many(vectors), strict=True):
-            own = self._own(window)
-            result = self._result(window, fused)
-            window.ledger.complete(window.entry, [result, *own, *window.letters])
+    def _model_of(self, fuser: Fuser) -> Model:
+        return Model(fuser, ResultWriter(self._spec, fuser.head_hash))
 
-    def _own(self, window: _Pending) -> list[OutRecord | VectorRow]:
+    def _count_swaps(self, times: int) -> None:
+        for slot in self._slots:
+            self.figures.count("motet_head_swaps_total", times, str(slot))
+
+    def _fuse(self, ready: Sequence[Pending]) -> None:
+        """Fuses windows together; what comes out for one does not depend on the others."""
+        for model in dict.fromkeys(window.model for window in ready):
+            windows = [window for window in ready if window.model is model]
+            vectors = [
+                {name: out for name, out in window.outputs.items() if name in self._vector_stages}
+                for window in windows
+            ]
+            self._drift.take(model.fuser, vectors)
+            for window, fused in zip(windows, model.fuser.fuse_many(vectors), strict=True):
+                own = self._own(window)
+                result = self._result(window, fused)
+                window.ledger.complete(window.entry, [result, *own, *window.letters])
+
+    def _own(self, window: Pending) -> list[OutRecord | VectorRow]:
         """Records of the stages' own topics; what its topic would refuse is a failure instead."""
         fitting = []
         for stage, record in self._stage_outputs.of_window(window.opened, window.outputs):
@@ -216,10 +207,10 @@ class FusionTask:
                 self._too_large(window, stage, record.topic)
         return fitting
 
-    def _result(self, window: _Pending, fused: Fused) -> OutRecord:
+    def _result(self, window: Pending, fused: Fused) -> OutRecord:
         """The result, without texts and data that it would be refused with: largest first."""
         while True:
-            result = self._writer.write(window.opened, window.outputs, window.failed, fused)
+            result = window.model.writer.write(window.opened, window.outputs, window.failed, fused)
             sizes = {
                 stage: len(str(output)) + len(str(getattr(output, "data", "")))
                 for stage, output in window.outputs.items()
@@ -229,7 +220,7 @@ class FusionTask:
                 return result
             self._too_large(window, max(sizes, key=sizes.__getitem__), result.topic)
 
-    def _too_large(self, window: _Pending, stage: str, topic: str) -> None:
+    def _too_large(self, window: Pending, stage: str, topic: str) -> None:
         del window.outputs[stage]
         failure = f"its output is over max.message.bytes of {topic}; raise it, or give less"
         self._fail(window, stage, failure, ())
@@ -240,9 +231,7 @@ class FusionTask:
             return True
         return batch_bytes(record) <= limit
 
-    def _fail(
-        self, window: _Pending, stage: str, failure: str, records: Sequence[RecordId]
-    ) -> None:
+    def _fail(self, window: Pending, stage: str, failure: str, records: Sequence[RecordId]) -> None:
         opened = window.opened
         window.failed[stage] = failure
         window.letters.append(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipeline.clock import wall_us
 from pipeline.errors import Transient
+from pipeline.fusion.rules import Fuser
 from pipeline.slot.committer import Committer
 from pipeline.slot.ledger import Batch
 from pipeline.tasks.figures import Figures
@@ -30,7 +31,8 @@ class FusionState(NamedTuple):
 
     ``taken`` counts deliveries; ``idle``: all of them are committed, and are in ``totals``.
     ``cuts``: by lane the number of the newest that is in ``totals`` and ``figures``; what else
-    is in ``figures`` may be FIGURES_US old.
+    is in ``figures`` may be FIGURES_US old. ``head``: the hash of the one that windows get which
+    are opened from now on.
     """
 
     taken: int
@@ -38,6 +40,7 @@ class FusionState(NamedTuple):
     totals: Totals
     cuts: Mapping[int, int]
     figures: Figures
+    head: str | None = None
 
 
 class _Done(NamedTuple):
@@ -66,7 +69,7 @@ class FusionRunner:
         self._committers = committers
         self._acknowledge = acknowledge
         self._now_us = now_us
-        self._inbox: queue.SimpleQueue[Deliveries | Future[_Done]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Deliveries | Fuser | Future[_Done]] = queue.SimpleQueue()
         # One thread a slot: a committer is never asked by two at once.
         self._pools = {slot: ThreadPoolExecutor(1, f"commit-{slot}") for slot in committers}
         self._stop = threading.Event()
@@ -77,11 +80,15 @@ class FusionRunner:
         self._cuts: dict[int, int] = {}
         self._figures_us = now_us()  # when those of ``state`` were copied
         self._counted = True  # something since then
-        self.state = FusionState(0, True, Totals(), {}, Figures())
+        self.state = FusionState(0, True, Totals(), {}, Figures(), task.head_hash)
 
     def deliver(self, deliveries: Deliveries) -> None:
         """From any one thread: messages by slot, in order."""
         self._inbox.put(deliveries)
+
+    def swap(self, fuser: Fuser) -> None:
+        """From any thread: another head for the windows of deliveries that come after it."""
+        self._inbox.put(fuser)
 
     def stop(self) -> None:
         self._stop.set()
@@ -120,7 +127,9 @@ class FusionRunner:
         if self._counted or now_us - self._figures_us >= FIGURES_US:
             totals, figures = self._task.totals.copy(), self._figures()
             self._figures_us, self._counted = now_us, False
-        self.state = FusionState(self._taken, idle, totals, self._cuts, figures)
+        self.state = FusionState(
+            self._taken, idle, totals, self._cuts, figures, self._task.head_hash
+        )
 
     def _figures(self) -> Figures:
         figures = self._task.figures.copy()
@@ -129,11 +138,13 @@ class FusionRunner:
         figures.count("motet_transients_total", self._transients, "fusion")
         return figures
 
-    def _take(self, item: Deliveries | Future[_Done]) -> None:
+    def _take(self, item: Deliveries | Fuser | Future[_Done]) -> None:
         if isinstance(item, Future):
             done = item.result()  # raises here what the commit raised
             if done.took_us is not None:
                 self._committed(done, done.took_us)
+        elif isinstance(item, Fuser):
+            self._task.swap(item)
         else:
             for slot, messages in item.items():
                 self._task.on_messages(slot, messages)

@@ -31,7 +31,8 @@ class RunControl:
 
     ``ready`` is set by the host once every slot is owned and all that runs has begun.
     ``until_end``: up to the stable ends at the start, then every window is closed. ``show`` is
-    given the host's view of the run as soon as there is one, before ``ready``.
+    given the host's view of the run as soon as there is one, before ``ready``. ``swap_heads``:
+    whether a head that is deployed meanwhile takes over.
     """
 
     until_end: bool = False
@@ -39,6 +40,7 @@ class RunControl:
     ready: threading.Event = field(default_factory=threading.Event)
     say: Callable[[str], None] = lambda _line: None
     show: Callable[[View], None] = lambda _view: None
+    swap_heads: bool = True
 
 
 class Host(Protocol):

@@ -57,10 +57,12 @@ class IngestTask:
         cuts: Mapping[int, Mapping[int, LaneCut]],
         ends: Mapping[TopicPartition, int] | None = None,
         message_bytes: Mapping[str, int] = MappingProxyType({}),
+        call_batches: int = 1,
     ) -> None:
         """``cuts``: slot -> lane -> the recovered cut. ``ends``: stop there (``--until-end``).
 
         ``message_bytes``: by output topic the largest record that it takes (``Layout``).
+        ``call_batches``: of a backlog so many batches are handed out as one (``StageRule``).
         """
         self._spec = spec
         self._inputs = {entry.topic: name for name, entry in spec.inputs.items()}
@@ -92,6 +94,7 @@ class IngestTask:
                     tuple(name for name in stage.of if name in spec.stages),
                     stage.batch_max,
                     stage.timeout_us,
+                    call_batches,
                 )
                 for stage in (spec.stages[name] for name in spec.stage_order())
             ],

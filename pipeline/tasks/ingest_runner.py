@@ -22,7 +22,8 @@ POLL_IDLE_S = 0.02
 AWAY_S = 0.25
 AWAY_US = 3_000_000  # a question that long without an answer: the broker is away
 REPORT_US = 1_000_000
-GATHER_SHARE = 0.1  # of the commit interval: a delivery costs 0.5 ms on both sides, full or not
+# Of the commit interval: a delivery costs some ms, full or not. Windows of a backlog can wait.
+GATHER_SHARE, GATHER_SHARE_BACKLOG = 0.1, 0.4
 
 Event = Callable[[IngestTask, int], None]
 
@@ -42,6 +43,7 @@ class IngestRunner:
         deliver: Callable[[Deliveries], None],
         now_us: Callable[[], int],
     ) -> None:
+        source.assign(task.assignment())  # its client looks for the topics at once
         self._task = task
         self._source = source
         self._encode = encode
@@ -59,7 +61,6 @@ class IngestRunner:
         self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
         self._report_us = 0
         self._delivered_us = 0
-        self._gather_us = round(task.commit_interval_us * GATHER_SHARE)
         self._transients = 0
         self._away: str | None = None  # why the broker did not answer, until it does
         self._asked_us: int | None = None  # since when it has been asked, and has not answered
@@ -105,7 +106,6 @@ class IngestRunner:
 
     def run(self) -> None:
         """Runs until it is stopped; whatever the source or the task raises comes out here."""
-        self._source.assign(self._task.assignment())
         try:
             while not self._stop.is_set():
                 try:
@@ -204,8 +204,10 @@ class IngestRunner:
 
     def _hand_over(self) -> None:
         """Messages for the fusion half: gathered while more are sure to come, else at once."""
-        now_us = self._now_us()
-        if self._task.dispatcher.windows and now_us - self._delivered_us < self._gather_us:
+        now_us, dispatcher = self._now_us(), self._task.dispatcher
+        share = GATHER_SHARE_BACKLOG if dispatcher.backlogged else GATHER_SHARE
+        gather_us = share * self._task.commit_interval_us
+        if dispatcher.windows and now_us - self._delivered_us < gather_us:
             return
         deliveries = self._task.take_deliveries()
         if deliveries:

@@ -109,6 +109,39 @@ METRICS: dict[str, Metric] = {
     "motet_transients_total": Metric(
         "counter", ("role",), "Times that the broker did not answer and was asked again."
     ),
+    "motet_head_swaps_total": Metric(
+        "counter", ("slot",), "Times that another trained head took over without a stop."
+    ),
+    "motet_live_windows": Metric(
+        "gauge",
+        ("answer",),
+        "Answers of evaluation.span: right, wrong, none (abstained), or unlabelled so far.",
+    ),
+    "motet_live_accuracy": Metric(
+        "gauge", (), "Share that is right of the answers that have met a label."
+    ),
+    "motet_live_balanced_accuracy": Metric(
+        "gauge", (), "The same for each true label, and the mean of these."
+    ),
+    "motet_live_label_delay_seconds": Metric(
+        "gauge", (), "From an answer to its label, the median; below 0 where labels come first."
+    ),
+    "motet_live_labels_total": Metric(
+        "counter",
+        ("outcome",),
+        "Labels read since the start: met, unmet in evaluation.span; or unreadable, results too.",
+    ),
+    "motet_live_texts": Metric("gauge", ("stage",), "Texts of labels that have met a stage's."),
+    "motet_live_word_error_rate": Metric(
+        "gauge", ("stage",), "Word errors over the words of these labels."
+    ),
+    "motet_live_bleu": Metric("gauge", ("stage",), "BLEU over these labels, 0 to 100."),
+    "motet_feature_drift": Metric(
+        "gauge",
+        ("stage",),
+        "How unlike a stage's vectors are those of training; 1 is where it is worth a look.",
+        together="max",
+    ),
     "motet_build_info": Metric(
         "gauge", ("version", "python", "model"), "Always 1.", together="max"
     ),

@@ -31,6 +31,11 @@ class OwnerFigures:
         """By lane, the number of the newest cut that is in the totals."""
         return dict(self._seen)
 
+    @property
+    def head(self) -> str | None:
+        """The hash of the head that its fusion half has; "" while there is none."""
+        return "" if self._fusion is None else self._fusion.head
+
     def told(self, ingest: IngestView | None, fusion: FusionState) -> None:
         """What both halves tell now; None of a half that does not live any more."""
         if ingest is not None:

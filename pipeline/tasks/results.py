@@ -16,6 +16,11 @@ from pipeline.tasks.messages import Opened
 RESULT_TYPE = b"motet.result.v1"
 
 
+def model_name(spec: PipelineSpec, head: str | None) -> str:
+    """What results name as their ``model``; ``head``: the hash of the head, None for none."""
+    return f"{spec.name}@sha256:{spec.model_hash(head or '')}"
+
+
 @lru_cache(maxsize=4096)
 def rfc3339(time_us: int) -> bytes:
     """As ``format_rfc3339``, with as many digits as the time has, milliseconds at least."""
@@ -29,9 +34,9 @@ class ResultWriter:
     """Writes results of one pipeline; the same window gives the same bytes."""
 
     def __init__(self, spec: PipelineSpec, head: str | None = None) -> None:
-        """``head``: the hash of the trained head that fuses."""
+        """``head``: the hash of the trained head that fuses; None: none does."""
         self._topic = spec.outputs.results
-        self._model = f"{spec.name}@sha256:{spec.model_hash(head)}"
+        self._model = model_name(spec, head)
         self._headers = (
             ("content-type", b"application/json"),
             ("ce_specversion", b"1.0"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pipeline import __version__
 from pipeline.clock import wall_us
-from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.fusion_runner import FusionRunner
+from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.stage_health import StageTrouble
 from pipeline.tasks.view import LaneView, ReplicaView, Snapshot
@@ -20,13 +20,9 @@ WARNINGS_MAX = 20
 class Showing:
     """What a host shows from its start on. One thread tells; any thread may ask."""
 
-    def __init__(self, host: str, spec: PipelineSpec) -> None:
+    def __init__(self, host: str, heads: HeadWatch) -> None:
         self._host = host
-        self._build = (
-            __version__,
-            platform.python_version(),
-            f"{spec.name}@sha256:{spec.model_hash()}",
-        )
+        self._heads = heads
         self._started_us = wall_us()
         self._warnings: tuple[str, ...] = ()
 
@@ -40,9 +36,11 @@ class Showing:
         lanes: Sequence[LaneView] = (),
         replicas: Sequence[ReplicaView] = (),
         troubles: Sequence[StageTrouble] = (),
+        told: Collection[str | None] = (),
     ) -> Snapshot:
-        """``figures`` become the snapshot's own."""
-        figures.gauge("motet_build_info", 1, *self._build)
+        """``figures`` become the snapshot's own; ``told``: heads of fusion halves."""
+        model = self._heads.model
+        figures.gauge("motet_build_info", 1, __version__, platform.python_version(), model)
         return Snapshot(
             host=self._host,
             taken_us=wall_us(),
@@ -53,14 +51,16 @@ class Showing:
             replicas=replicas,
             warnings=self._warnings,
             troubles=troubles,
+            model=model,
+            head=self._heads.view(told),
         )
 
 
 class LocalView:
     """The view of a run in one process: both loops are in reach, so it is always of now."""
 
-    def __init__(self, spec: PipelineSpec) -> None:
-        self.showing = Showing("local", spec)
+    def __init__(self, heads: HeadWatch) -> None:
+        self.showing = Showing("local", heads)
         self._runners: tuple[IngestRunner, FusionRunner] | None = None
         self._replicas: Sequence[ReplicaView] = ()
 
@@ -79,5 +79,5 @@ class LocalView:
         figures.add(state.figures)
         figures.add(state.totals.figures())
         return self.showing.snapshot(
-            figures, ingest.not_ready, view.lanes, self._replicas, view.troubles
+            figures, ingest.not_ready, view.lanes, self._replicas, view.troubles, {state.head}
         )

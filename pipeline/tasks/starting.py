@@ -144,7 +144,7 @@ class SlotOwner:
         """Older owners of the slot can commit nothing from here on."""
         if self._again:
             with suppress(Transient):  # the transaction that our dead one left may hide the answer
-                self.committer.check_owner()  # fencing another run first would end both
+                self.committer.check_owner(wait=False)  # fencing another run would end both
         self.epoch = self._sink.open()
 
     def recover(self, spec: PipelineSpec) -> dict[int, LaneCut]:

@@ -34,9 +34,25 @@ class ReplicaView:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadView:
+    """The trained head of a run; ``sha256`` None: results give the vector until one is deployed.
+
+    ``since_us``: wall clock, when the run took it. ``everywhere``: whether every slot has it.
+    ``trouble``: why what was deployed since is not taken.
+    """
+
+    sha256: str | None
+    kind: str | None
+    since_us: int
+    everywhere: bool
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A run at one moment. ``not_ready``: why ``/readyz`` says no; None once every slot is owned
-    and its recovery is done, and the broker answers.
+    and its recovery is done, and the broker answers. ``model``: as results name it, ``head``: None
+    where the file names none.
     """
 
     host: str  # "local" or "ray"
@@ -48,6 +64,8 @@ class Snapshot:
     replicas: Sequence[ReplicaView] = ()
     warnings: Sequence[str] = field(default=())  # the newest, at most 20
     troubles: Sequence[StageTrouble] = ()
+    model: str | None = None
+    head: HeadView | None = None
 
 
 class View(Protocol):

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.training.metrics import standard_error
-from pipeline.training.options import KINDS, TrainOptions
+from pipeline.training.options import KINDS, ON_SEQUENCES, TrainOptions
 from pipeline.training.train import Trained
 
 
-def candidates(options: TrainOptions, stages: int) -> list[TrainOptions]:
-    """One of each kind; with one stage there is nothing to gate or to attend to."""
+def candidates(options: TrainOptions, stages: int, sequences: bool = False) -> list[TrainOptions]:
+    """One of each kind; with one stage there is nothing to gate or to attend to.
+
+    ``sequences``: whether a stage gives one, for ``lstm`` and ``cnn`` to read.
+    """
     kinds = [k for k in KINDS if stages > 1 or k not in ("gated", "attention", "late")]
+    kinds += ON_SEQUENCES if sequences else ()
     return [replace(options, kind=kind) for kind in kinds]
 
 

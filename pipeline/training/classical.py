@@ -13,7 +13,10 @@ Truth = NDArray[np.intp]
 # What a label gets that an expert never saw: next to no probability, and still a number.
 _UNSEEN_LOGIT = -20.0
 # Inverse regularisation (``C`` of scikit-learn) that is tried, the strongest first.
-STRENGTHS = {"logistic": (0.01, 0.1, 1.0), "svm": (0.001, 0.01, 0.1)}
+STRENGTHS = {"logistic": (0.01, 0.1, 1.0), "svm": (0.001, 0.01, 0.1), "rbf": (0.1, 1.0, 10.0)}
+# Of the kernel rbf: γ that are tried, times the count of numbers; and features of a window.
+GAMMAS = (0.25, 1.0)
+COSINES = 512
 _ITERATIONS = 2000
 
 

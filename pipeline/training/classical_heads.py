@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,41 +18,81 @@ Floats = NDArray[np.float64]
 
 
 def linear(task: Task) -> list[Fitted]:
-    """``logistic`` and ``svm`` on F, with one more number a stage that says that it is there."""
-    options, stages = task.options, task.stages
+    """``logistic`` and ``svm`` on F, with one more number a stage that says that it is there.
+
+    With the kernel ``rbf`` the svm reads cosines of F, and F alone.
+    """
     examples = _augmented(task)
-    if task.fusion.rule == "concat":
-        standards = task.standards()
+    projected = None if task.fusion.rule == "concat" else Projected.of(task)
+    standards = task.standards() if projected is None else {}
+    if projected is None:
         found = blocks(task, examples, standards)
-        rows = np.concatenate([found[stage] for stage in stages], axis=1)
+        rows = np.concatenate([found[stage] for stage in task.stages], axis=1)
     else:
-        projected = Projected.of(task)
         rows = projected.standard.applied(fused(task, examples, projected.matrices))
-    width = rows.shape[1]
-    design = np.concatenate([rows, examples.mask_matrix()], axis=1)
+    rbf = task.options.kind == "svm" and task.options.kernel == "rbf"
     fits = []
-    for strength in classical.STRENGTHS[options.kind]:
-        matrix, bias = classical.fit_linear(
-            options.kind,
-            design,
-            examples.truth,
-            len(task.labels),
-            strength,
-            options.seed,
-            options.balanced,
-        )
-        tensors = {f"{s}.offset": matrix[width + row] for row, s in enumerate(stages)}
-        if task.fusion.rule == "concat":
-            ends = np.cumsum([task.lengths[stage] for stage in stages])
-            for stage, part in zip(stages, np.split(matrix[:width], ends[:-1]), strict=True):
+    for fit in (_of_cosines if rbf else _of_numbers)(task, rows, examples):
+        map_, offsets, bias = fit.first
+        tensors = {f"{s}.offset": offsets[row] for row, s in enumerate(task.stages)} | fit.layer
+        if projected is None:
+            ends = np.cumsum([task.lengths[stage] for stage in task.stages])
+            for stage, part in zip(task.stages, np.split(map_, ends[:-1]), strict=True):
                 tensors |= {f"{stage}.matrix": part, **standard_arrays(stage, standards[stage])}
             tensors["bias"] = bias
         else:
-            map_ = projected.standard.scale[:, None] * matrix[:width]
-            tensors |= projected.stage_matrices(map_)
-            tensors["bias"] = bias - projected.standard.centre @ map_
-        fits.append(Fitted(task.spec(), tensors, tried={"strength": strength}))
+            scaled = projected.standard.scale[:, None] * map_
+            tensors |= projected.stage_matrices(scaled)
+            tensors["bias"] = bias - projected.standard.centre @ scaled
+        layers = ("cosine",) if fit.layer else ()
+        fits.append(Fitted(task.spec(layers=layers), tensors, tried=fit.tried))
     return fits
+
+
+class _Fit(NamedTuple):
+    """``first``: map of F, offset of each stage, bias; ``layer``: the arrays of a second one."""
+
+    first: tuple[Floats, Floats, Floats]
+    layer: dict[str, Floats]
+    tried: dict[str, object]
+
+
+def _of_numbers(task: Task, rows: Floats, examples: Examples) -> Iterator[_Fit]:
+    options, width = task.options, rows.shape[1]
+    design = np.concatenate([rows, examples.mask_matrix()], axis=1)
+    for strength in classical.STRENGTHS[options.kind]:
+        matrix, bias = _fitted(task, design, examples, strength)
+        yield _Fit((matrix[:width], matrix[width:], bias), {}, {"strength": strength})
+
+
+def _of_cosines(task: Task, rows: Floats, examples: Examples) -> Iterator[_Fit]:
+    """Random Fourier features (Rahimi and Recht, 2007): z = √(2/D) cos(x W + b).
+
+    ⟨z(x), z(y)⟩ is near exp(-γ ‖x - y‖²) where W has the variance 2 γ and b is even over a turn.
+    The head has these D cosines for its features: what is served is exactly what was fitted.
+    """
+    rng = np.random.default_rng(task.options.seed)
+    count = classical.COSINES
+    normal = rng.standard_normal((rows.shape[1], count))
+    turns = rng.uniform(0, 2 * np.pi, count)
+    size = np.sqrt(2 / count)
+    for wide in classical.GAMMAS:
+        map_ = normal * np.sqrt(2 * wide / rows.shape[1])
+        design = size * np.cos(rows @ map_ + turns)
+        for strength in classical.STRENGTHS["rbf"]:
+            matrix, bias = _fitted(task, design, examples, strength)
+            first = map_, np.zeros((len(task.stages), count)), turns
+            layer = {"layer0.matrix": size * matrix, "layer0.offset": bias}
+            tried = {"strength": strength, "gamma": wide / rows.shape[1]}
+            yield _Fit(first, layer, tried)
+
+
+def _fitted(
+    task: Task, design: Floats, examples: Examples, strength: float
+) -> tuple[Floats, Floats]:
+    options, labels = task.options, len(task.labels)
+    truth, seed, balanced = examples.truth, options.seed, options.balanced
+    return classical.fit_linear(options.kind, design, truth, labels, strength, seed, balanced)
 
 
 def naive_bayes(task: Task) -> Fitted:

@@ -14,7 +14,9 @@ PICTURE = "curves.png"
 INSTALL = "pip install 'motet[train]'"
 
 
-def draw(curve: Curve, path: Path, title: str) -> bool:
+def draw(
+    curve: Curve, path: Path, title: str, learned: str = "training loss (stages hidden)"
+) -> bool:
     """Writes the loss by epoch as a PNG; False where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
@@ -23,7 +25,7 @@ def draw(curve: Curve, path: Path, title: str) -> bool:
     epochs = range(1, len(curve.train_loss) + 1)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(epochs, curve.train_loss, label="training loss (stages hidden)")
+    axes.plot(epochs, curve.train_loss, label=learned)
     axes.plot(epochs, curve.validation_loss, label="validation loss")
     axes.axvline(curve.best + 1, color="grey", linestyle=":", label="kept")
     axes.set(xlabel="epoch", ylabel="cross-entropy", title=title)

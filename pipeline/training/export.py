@@ -20,6 +20,7 @@ from pipeline.training.replay import Replayed, replay
 if TYPE_CHECKING:
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
+    from pipeline.spec.sequence import SequenceShape
     from pipeline.tasks.host import RunControl
     from pipeline.tasks.starting import Layout
 
@@ -113,7 +114,12 @@ def _labelled_span(spec: PipelineSpec, index: LabelIndex) -> PipelineSpec:
     return spanned(spec, Span(begin_us, end_us), start_given=False)
 
 
-def manifest(spec: PipelineSpec, lengths: Mapping[str, int], seen: Exported) -> dict[str, Any]:
+def manifest(
+    spec: PipelineSpec,
+    lengths: Mapping[str, int],
+    seen: Exported,
+    sequences: Mapping[str, SequenceShape] | None = None,
+) -> dict[str, Any]:
     """``set.json``: which pipeline it was, what its features follow from, and what was seen."""
     return {
         "pipeline": spec.name,
@@ -121,6 +127,11 @@ def manifest(spec: PipelineSpec, lengths: Mapping[str, int], seen: Exported) -> 
         "windows": {"size_us": spec.windows.size_us, "hop_us": spec.windows.hop_us},
         "features": features_of(spec),
         "lengths": {stage: lengths[stage] for stage in spec.fusion.of},
+        "sequences": {
+            stage: shape._asdict()
+            for stage, shape in (sequences or {}).items()
+            if stage in spec.fusion.of
+        },
         "export": seen.as_json(),
     }
 

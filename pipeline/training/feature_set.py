@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InvalidInput, Problem
+from pipeline.spec.sequence import SequenceShape, sequences_of
 
 FEATURES, MANIFEST = "features.parquet", "set.json"
 FORMAT = 1
@@ -68,6 +69,11 @@ class FeatureSet:
     @property
     def lengths(self) -> dict[str, int]:
         return {stage: array.shape[1] for stage, array in self.vectors.items()}
+
+    @property
+    def sequences(self) -> dict[str, SequenceShape]:
+        """Of the stages whose vectors are such."""
+        return sequences_of(self.manifest.get("sequences", {}))
 
     def taken(self, rows: NDArray[np.intp]) -> FeatureSet:
         """These rows, in this order."""

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.errors import InvalidInput, Problem
-from pipeline.slot.ports import TopicPartition
+from pipeline.training.rows import checked, file_rows, topic_rows
 
 if TYPE_CHECKING:
     from pipeline.slot.ports import Connector
 
 KEY = "--labels"
 REMEDY = "write stream,start_us,end_us,label (or text), as CSV or JSON lines"
-PROBLEMS_MAX = 5
-_POLL_S = 0.2
 
 
 class Label(NamedTuple):
@@ -34,89 +28,15 @@ class Label(NamedTuple):
 
 def read_labels(path: Path) -> list[Label]:
     """The rows of a file, JSON lines where its first character is a brace. Raises InvalidInput."""
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = f"it cannot be read ({getattr(error, 'strerror', None) or 'it is not UTF-8'})"
-        raise InvalidInput(Problem(KEY, str(path), why, REMEDY)) from None
-    rows = _json_lines(content) if content.lstrip().startswith("{") else _csv(content)
-    return _checked(rows, str(path))
+    return checked(file_rows(path, KEY, REMEDY), str(path), label_of, KEY, REMEDY)
 
 
 def topic_labels(connector: Connector, topic: str) -> list[Label]:
     """The rows of a topic of JSON, up to its end as of now. Raises InvalidInput."""
-    control = connector.control()
-    try:
-        info = control.topics([topic]).get(topic)
-        if info is None:
-            why, remedy = "it is no file and no topic", f"name one of the two; {REMEDY}"
-            raise InvalidInput(Problem(KEY, topic, why, remedy))
-        partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
-        positions, ends = control.beginnings(partitions), control.stable_ends(partitions)
-    finally:
-        control.close()
-    rows: list[tuple[str, Any]] = []
-    source = connector.source()
-    source.assign(positions)
-    try:
-        while any(positions[at] < ends[at] for at in partitions):
-            for fetch in source.poll(_POLL_S):
-                at = TopicPartition(fetch.topic, fetch.partition)
-                positions[at] = fetch.position
-                rows += [
-                    (
-                        f"{topic}-{record.partition}@{record.offset}",
-                        _parsed(record.value, record.key),
-                    )
-                    for record in fetch.records
-                    if record.offset < ends[at]
-                ]
-    finally:
-        source.close()
-    return _checked(rows, topic)
+    return checked(topic_rows(connector, topic, KEY, REMEDY), topic, label_of, KEY, REMEDY)
 
 
-def _parsed(value: bytes | None, key: bytes | None) -> Any:
-    try:
-        row = json.loads(value or b"")
-    except ValueError:
-        return None
-    if isinstance(row, dict) and "stream" not in row and key is not None:
-        return {**row, "stream": key.decode("utf-8", "replace")}
-    return row
-
-
-def _json_lines(content: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(content.splitlines(), start=1):
-        if line.strip():
-            yield f"line {number}", _parsed(line.encode(), None)
-
-
-def _csv(content: str) -> Iterator[tuple[str, Any]]:
-    for number, row in enumerate(csv.DictReader(io.StringIO(content)), start=2):
-        yield (
-            f"line {number}",
-            {key: value for key, value in row.items() if value not in (None, "")},
-        )
-
-
-def _checked(rows: Iterable[tuple[str, Any]], named: str) -> list[Label]:
-    labels: list[Label] = []
-    problems: list[Problem] = []
-    for where, row in rows:
-        found = _label(row)
-        if isinstance(found, Label):
-            labels.append(found)
-        elif len(problems) < PROBLEMS_MAX:
-            problems.append(Problem(KEY, f"{named}, {where}", found, REMEDY))
-    if problems:
-        raise InvalidInput(*problems)
-    if not labels:
-        raise InvalidInput(Problem(KEY, named, "it has no rows", REMEDY))
-    return labels
-
-
-def _label(row: Any) -> Label | str:
+def label_of(row: Any) -> Label | str:
     """A row as a label, or what is wrong with it."""
     if not isinstance(row, dict):
         return "it is no JSON object"

@@ -8,8 +8,11 @@ import torch
 
 from pipeline.training import fitting, networks
 from pipeline.training.inputs import Projected, blocks, standard_arrays
+from pipeline.training.options import ON_SEQUENCES
 from pipeline.training.prepared import normalised_rows
+from pipeline.training.sequence_networks import SequenceNetwork
 from pipeline.training.task import Fitted, Task
+from pipeline.training.warm_start import begin
 
 
 def network(task: Task) -> Fitted:
@@ -20,6 +23,8 @@ def network(task: Task) -> Fitted:
             return _weighted_network(task, device, generator)
         standards = task.standards()
         made = _block_network(task)
+        if task.start is not None:
+            begin(made, task.start, task.labels)
         train, held = (
             fitting.tensors_of(
                 blocks(task, each, standards), each.mask_matrix(), each.truth, device
@@ -30,12 +35,15 @@ def network(task: Task) -> Fitted:
         curve = fitting.train_network(made, train, held, task.options, generator, task.progress)
     tensors = made.arrays()
     for stage in task.stages:
-        tensors |= standard_arrays(stage, standards[stage])
+        if stage not in task.sequences or not task.sequences[stage].tokens:
+            tensors |= standard_arrays(stage, standards[stage])
     return Fitted(task.spec(layers=made.layers), tensors, curve)
 
 
 def _block_network(task: Task) -> networks.Network:
     sizes = networks.Sizes(task.lengths, len(task.labels), task.options.hidden)
+    if task.options.kind in ON_SEQUENCES:
+        return SequenceNetwork(task.options.kind, sizes, task.sequences, task.options.embedding)
     if task.options.kind == "gated":
         return networks.GatedNetwork(sizes)
     if task.options.kind == "attention":

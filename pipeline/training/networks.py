@@ -43,8 +43,9 @@ class Network(nn.Module):
         self.sizes = sizes
         self.last = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
 
-    def stage_maps(self, width: int) -> nn.ModuleDict:
-        lengths = self.sizes.lengths
+    def stage_maps(self, width: int, read: Mapping[str, int] | None = None) -> nn.ModuleDict:
+        """An affine map of each stage's vector, or of as many numbers as ``read`` says."""
+        lengths = {**self.sizes.lengths, **(read or {})}
         return nn.ModuleDict({f"s_{s}": nn.Linear(lengths[s], width) for s in self.sizes.stages})
 
     def through_layers(self, z: Tensor) -> Tensor:
@@ -59,6 +60,19 @@ class Network(nn.Module):
             found[f"layer{number}.offset"] = array(layer.bias)
         return found
 
+    def load(self, arrays: Mapping[str, Floats]) -> None:
+        """The inverse of ``arrays``."""
+        for number, layer in enumerate(self.last):
+            put(layer.weight, arrays[f"layer{number}.matrix"].T)
+            put(layer.bias, arrays[f"layer{number}.offset"])
+
+    def outputs(self) -> list[str]:
+        """The arrays whose columns are labels."""
+        if self.layers:
+            return [f"layer{len(self.layers) - 1}.{part}" for part in ("matrix", "offset")]
+        stages = [f"{s}.{part}" for s in self.sizes.stages for part in ("matrix", "offset")]
+        return ["bias", *stages]
+
     def stage_arrays(self, maps: nn.ModuleDict) -> dict[str, Floats]:
         found = {}
         for stage in self.sizes.stages:
@@ -66,11 +80,23 @@ class Network(nn.Module):
             found[f"{stage}.offset"] = array(maps[f"s_{stage}"].bias)
         return found
 
+    def load_stages(self, maps: nn.ModuleDict, arrays: Mapping[str, Floats]) -> None:
+        for stage in self.sizes.stages:
+            put(maps[f"s_{stage}"].weight, arrays[f"{stage}.matrix"].T)
+            put(maps[f"s_{stage}"].bias, arrays[f"{stage}.offset"])
+
 
 def array(tensor: Tensor | nn.Module) -> Floats:
     assert isinstance(tensor, Tensor)
     found: Floats = tensor.detach().cpu().numpy().astype(np.float64)
     return found
+
+
+def put(parameter: Tensor | nn.Module, values: Floats) -> None:
+    """Sets a parameter; the inverse of ``array``."""
+    assert isinstance(parameter, Tensor)
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
 
 class BlockNetwork(Network):
@@ -91,6 +117,11 @@ class BlockNetwork(Network):
 
     def arrays(self) -> dict[str, Floats]:
         return super().arrays() | self.stage_arrays(self.maps) | {"bias": array(self.bias)}
+
+    def load(self, arrays: Mapping[str, Floats]) -> None:
+        super().load(arrays)
+        self.load_stages(self.maps, arrays)
+        put(self.bias, arrays["bias"])
 
 
 class WeightedNetwork(Network):
@@ -178,6 +209,13 @@ class GatedNetwork(Network):
             found[f"{stage}.gate"] = array(self.gate)[row : row + 1]
         return found
 
+    def load(self, arrays: Mapping[str, Floats]) -> None:
+        super().load(arrays)
+        self.load_stages(self.maps, arrays)
+        for part in ("query", "context"):
+            put(getattr(self, part), np.stack([arrays[f"{s}.{part}"] for s in self.sizes.stages]))
+        put(self.gate, np.concatenate([arrays[f"{s}.gate"] for s in self.sizes.stages]))
+
 
 class AttentionNetwork(Network):
     """``AttentionHead`` in training."""
@@ -203,6 +241,12 @@ class AttentionNetwork(Network):
     def arrays(self) -> dict[str, Floats]:
         own = {"values": array(self.values), "queries": array(self.queries)}
         return super().arrays() | self.stage_arrays(self.maps) | own
+
+    def load(self, arrays: Mapping[str, Floats]) -> None:
+        super().load(arrays)
+        self.load_stages(self.maps, arrays)
+        put(self.values, arrays["values"])
+        put(self.queries, arrays["queries"])
 
 
 def masked_softmax(scores: Tensor, masks: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ from pipeline.spec.problems import suggestion
 # Heads that read F(X), of ``weighted_sum`` and ``concat``; the others are rules of their own.
 ON_F = ("linear", "mlp", "logistic", "svm", "naive_bayes")
 KINDS = (*ON_F, *RULES_WITH_HEAD)
+ON_SEQUENCES = ("lstm", "cnn")  # of ``concat``; some stage has to give a sequence
 NETWORKS = ("linear", "mlp", "gated", "attention")  # trained by gradients, the others fitted
 COMBINES = ("mean", "product")
+KERNELS = ("linear", "rbf")  # of svm
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class TrainOptions:
     """``modality_dropout``: chance that a stage is hidden from a training row.
 
     ``combine`` None: what does better on the validation rows. ``train_weights``: those of a
-    ``weighted_sum`` are learned too.
+    ``weighted_sum`` are learned too. ``embedding``: numbers of a token.
     """
 
     kind: str
@@ -32,9 +34,11 @@ class TrainOptions:
     learning_rate: float = 3e-3
     weight_decay: float = 0.3
     hidden: int = 64
+    embedding: int = 32
     modality_dropout: float = 0.2
     balanced: bool = False
     combine: str | None = None
+    kernel: str = "linear"
     train_weights: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -45,6 +49,8 @@ def rule_of(kind: str, declared: str) -> str:
     """The rule that a head of this kind is for, where the file declares another or a class."""
     if kind in RULES_WITH_HEAD:
         return kind
+    if kind in ON_SEQUENCES:
+        return "concat"
     return declared if declared in ("weighted_sum", "concat") else "concat"
 
 
@@ -52,7 +58,8 @@ def kind_for(given: str | None, declared: str) -> str:
     """The kind that was asked for, else the one that suits the rule; raises InvalidInput."""
     if given is None:
         return declared if declared in RULES_WITH_HEAD else "linear"
-    if given not in KINDS:
-        remedy = suggestion(given, KINDS, f"take one of {', '.join(KINDS)}, or auto")
+    known = (*KINDS, *ON_SEQUENCES)
+    if given not in known:
+        remedy = suggestion(given, known, f"take one of {', '.join(known)}, or auto")
         raise InvalidInput(Problem("--head", given, "it is no kind of head", remedy))
     return given

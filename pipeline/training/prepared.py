@@ -66,8 +66,15 @@ class Standard:
         varies = spread > 1e-6 * (np.abs(centre) + 1e-6)
         return cls(centre, np.where(varies, 1.0 / np.where(varies, spread, 1.0), 0.0))
 
+    @classmethod
+    def none(cls) -> Standard:
+        """Leaves numbers as they are: those of tokens."""
+        return cls(np.zeros(1), np.ones(1))
+
     def applied(self, rows: Floats) -> Floats:
-        found: Floats = (rows - self.centre) * self.scale
+        """To rows as they were fitted on, or to several of them side by side."""
+        each = rows.reshape(-1, len(self.centre))
+        found: Floats = ((each - self.centre) * self.scale).reshape(rows.shape)
         return found
 
 

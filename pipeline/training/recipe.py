@@ -10,7 +10,7 @@ from pipeline.errors import InvalidInput
 from pipeline.fusion.head_rule import HeadRule
 from pipeline.spec.vector_lengths import unequal_lengths
 from pipeline.training import classical_heads
-from pipeline.training.options import NETWORKS
+from pipeline.training.options import NETWORKS, ON_SEQUENCES
 from pipeline.training.task import Fitted, Task, temperature
 
 
@@ -27,7 +27,7 @@ def fit(task: Task) -> Fitted:
             raise InvalidInput(unequal)
     if kind == "late":
         fits = classical_heads.late(task)
-    elif kind in NETWORKS:
+    elif kind in NETWORKS or kind in ON_SEQUENCES:
         from pipeline.training.network_heads import network  # with torch
 
         fits = [network(task)]

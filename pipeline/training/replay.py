@@ -28,6 +28,7 @@ from pipeline.tasks.starting import Layout, start_positions
 from pipeline.tasks.telling import Telling
 
 _LOOK_S = 0.1
+_PATIENCE_US = 365 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,12 @@ def replay(
 ) -> int:
     """Replays up to the stable ends as of now; gives how many records were read.
 
-    Begins where ``start`` says (``spanned`` moves it), and passes windows of the span only.
+    Begins where ``start`` says (``spanned`` moves it), and passes windows of the span only. No
+    stage times out: a backlog closes all at once, and what is slow live need not be missing here.
     ``take`` is called in one thread; ``control`` takes what is to be said, and its ``stop`` ends
     it early. ``progress`` is told the share of the records that is done. Raises MotetError.
     """
+    spec = _patient(spec)
     partitions = layout.partitions(spec)
     log = connector.control()
     try:
@@ -172,6 +175,14 @@ def replay(
     finally:
         encoders.close()
     return counted.records
+
+
+def _patient(spec: PipelineSpec) -> PipelineSpec:
+    stages = {
+        name: stage.model_copy(update={"timeout_us": _PATIENCE_US})
+        for name, stage in spec.stages.items()
+    }
+    return spec.model_copy(update={"stages": stages})
 
 
 @dataclass(slots=True)

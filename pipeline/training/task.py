@@ -13,13 +13,16 @@ from pipeline.fusion.head_rule import HeadRule
 from pipeline.fusion.heads import HeadSpec
 from pipeline.fusion.products import log_softmax
 from pipeline.spec.models import FusionSpec
+from pipeline.spec.sequence import SequenceShape
 from pipeline.training.options import TrainOptions, rule_of
 from pipeline.training.prepared import Examples, Standard, normalised_rows
 
 if TYPE_CHECKING:
+    from pipeline.fusion.head_files import LoadedHead
     from pipeline.training.fitting import Curve
 
 Floats = NDArray[np.float64]
+UNITS = ("centre", "scale")
 TEMPERATURE_MIN, TEMPERATURE_MAX = 0.01, 100.0
 
 
@@ -43,7 +46,10 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is to be learned, for any family."""
+    """What is to be learned, for any family. ``sequences``: what is read step by step.
+
+    ``start``: a head of the same kind and features, which it begins with.
+    """
 
     fusion: FusionSpec
     lengths: Mapping[str, int]
@@ -51,6 +57,8 @@ class Task:
     train: Examples
     validation: Examples
     options: TrainOptions
+    sequences: Mapping[str, SequenceShape] = field(default_factory=dict)
+    start: LoadedHead | None = None
     device: str = "cpu"
     progress: Callable[[float], None] = field(default=lambda _share: None)
 
@@ -69,16 +77,25 @@ class Task:
             weights=weights,
             normalize=self.fusion.normalize,
             dim=dim if rule == "weighted_sum" else None,
+            sequences=dict(self.sequences),
         )
         return replace(given, **more)  # type: ignore[arg-type]
 
     def standards(self) -> dict[str, Standard]:
-        """Of n(f) of each stage, over the training rows that have it."""
-        rows = self.train.vectors
-        return {
-            stage: Standard.of(normalised_rows(rows[stage][self.train.masks[stage]], self.fusion))
-            for stage in self.stages
-        }
+        """Of n(f) of each stage, over the training rows that have it; of a sequence a step's."""
+        found = {}
+        for stage in self.stages:
+            rows = self.train.vectors[stage][self.train.masks[stage]]
+            shape = self.sequences.get(stage)
+            if shape is not None and shape.tokens:
+                found[stage] = Standard.none()
+                continue
+            if self.start is not None:  # its arrays read numbers in these units
+                found[stage] = Standard(*(self.start.tensors[f"{stage}.{n}"] for n in UNITS))
+                continue
+            width = rows.shape[1] if shape is None else shape.width
+            found[stage] = Standard.of(normalised_rows(rows, self.fusion).reshape(-1, width))
+        return found
 
 
 def fusion_for(fusion: FusionSpec, kind: str) -> FusionSpec:

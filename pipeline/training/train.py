@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import platform
-import resource
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import __version__
-from pipeline.clock import monotonic_us
+from pipeline.clock import monotonic_us, wall_us
 from pipeline.errors import InvalidInput, Problem
 from pipeline.fusion.head_files import save_head
+from pipeline.spec.units import format_rfc3339
 from pipeline.training.metrics import scored, standard_error
-from pipeline.training.options import TrainOptions
+from pipeline.training.options import ON_SEQUENCES, TrainOptions
 from pipeline.training.prepared import Examples, examples_of, usable
 from pipeline.training.recipe import fit
+from pipeline.training.reference import reference
+from pipeline.training.spent import Spent, versions
 from pipeline.training.split import PARTS, Split, split
 from pipeline.training.task import Fitted, Task, fusion_for
 
 if TYPE_CHECKING:
+    from pipeline.fusion.head_files import LoadedHead
     from pipeline.spec.models import FusionSpec
+    from pipeline.spec.sequence import SequenceShape
     from pipeline.training.feature_set import FeatureSet
 
 GAP_WARNED = 0.05  # of accuracy, and more than two standard errors: it has learned by heart
@@ -43,7 +43,8 @@ class Trained:
 
     def save(self, folder: Path, features: Mapping[str, Any]) -> str:
         """Writes it; gives its hash."""
-        return save_head(folder, self.fitted.spec, self.fitted.tensors, features, self.told)
+        told = {"trained": format_rfc3339(wall_us(), "seconds"), **self.told}
+        return save_head(folder, self.fitted.spec, self.fitted.tensors, features, told)
 
 
 def train(
@@ -53,9 +54,12 @@ def train(
     *,
     key: str = "--features",
     device: str = "cpu",
+    start: LoadedHead | None = None,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Trained:
     """Raises InvalidInput, by ``key``, where the set is no good for training.
+
+    ``start``: a head that ``check_start`` let pass, which training begins with.
 
     The same set, options and seed give the same arrays, to the bit, on one CPU; figures of cost
     differ.
@@ -63,43 +67,67 @@ def train(
     data = usable(data, key)
     labels = tuple(sorted({str(label) for label in data.labels}))
     examples = examples_of(data, labels)
-    parted = split(data.streams, examples.truth, options.seed)
-    if not (len(parted.validation) and len(parted.test)):
-        why = f"{len(data)} rows of {len(set(data.streams))} streams leave none to hold out"
-        raise InvalidInput(Problem(key, "", why, "label more windows of each stream"))
+    parted = parted_rows(data, examples, options.seed, key)
     parts = {part: examples.taken(getattr(parted, part)) for part in PARTS}
     lengths = {stage: data.lengths[stage] for stage in fusion.of}
+    joined = fusion_for(fusion, options.kind)
     task = Task(
-        fusion_for(fusion, options.kind),
+        joined,
         lengths,
         labels,
         parts["train"],
         parts["validation"],
         options,
+        _sequences(joined, data, options),
+        start,
         device,
         progress,
     )
-    wall_us, cpu_s = monotonic_us(), time.process_time()
+    spent = Spent()
     fitted = fit(task)
-    wall_s, cpu_s = (monotonic_us() - wall_us) / 1e6, time.process_time() - cpu_s
-    measured = measure(fitted, parts)
     rows = len(parts["train"]) * (len(fitted.curve.train_loss) if fitted.curve else 1)
+    taken = spent.told(rows)
+    measured = measure(fitted, parts)
     told = {
         "data": _data(data, parted),
         "metrics": measured,
-        "training": _training(fitted, options),
+        "training": _training(fitted, options) | ({"init": start.sha256} if start else {}),
         "cost": {
             **cost(fitted),
             "ms_per_window": ms_per_window(fitted, parts["test"]),
-            "wall_s": round(wall_s, 3),
-            "cpu_s": round(cpu_s, 3),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "samples_per_s": round(rows / wall_s, 1) if wall_s > 0 else 0.0,
+            **taken,
         },
-        "versions": _versions(),
+        "reference": reference(joined, examples, parted, data.streams, data.sequences),
+        "versions": versions("numpy", "scikit-learn", "torch"),
         "seed": options.seed,
     }
     return Trained(fitted, told, warnings_of(parted, measured))
+
+
+def _sequences(
+    fusion: FusionSpec, data: FeatureSet, options: TrainOptions
+) -> Mapping[str, SequenceShape]:
+    """What a head reads step by step; raises InvalidInput where one that has to finds nothing."""
+    if options.kind not in ON_SEQUENCES:
+        return {}
+    if fusion.normalize != "none":
+        why = f"{options.kind} reads sequences as they are"
+        raise InvalidInput(Problem("fusion.normalize", fusion.normalize, why, "write none"))
+    found = {stage: shape for stage, shape in data.sequences.items() if stage in fusion.of}
+    if not found:
+        why = "no stage in fusion.of gives a sequence"
+        remedy = "give log_mel or mfcc pooling: frames, take text_tokens, or take another head"
+        raise InvalidInput(Problem("--head", options.kind, why, remedy))
+    return found
+
+
+def parted_rows(data: FeatureSet, examples: Examples, seed: int, key: str) -> Split:
+    """``split``; raises InvalidInput, by ``key``, where it leaves nothing to hold out."""
+    parted = split(data.streams, examples.truth, seed)
+    if not (len(parted.validation) and len(parted.test)):
+        why = f"{len(data)} rows of {len(set(data.streams))} streams leave none to hold out"
+        raise InvalidInput(Problem(key, "", why, "label more windows of each stream"))
+    return parted
 
 
 # -- figures ---------------------------------------------------------------------------------
@@ -133,11 +161,16 @@ def cost(fitted: Fitted) -> dict[str, int]:
     """Parameters, and floating-point operations of one window without attribution.
 
     An operation is a multiplication or an addition of a matrix product; what is done element by
-    element is left out.
+    element is left out. The reader of a sequence is counted at every one of its steps.
     """
     sizes = {name: int(array.size) for name, array in fitted.tensors.items()}
     stages = len(fitted.spec.lengths)
-    once = sum(size for name, size in sizes.items() if name.endswith(".matrix"))
+    once = sum(
+        size * (fitted.spec.sequences[stage].steps if "." in part else 1)
+        for name, size in sizes.items()
+        if name.endswith(".matrix")
+        for stage, _, part in [name.partition(".")]
+    )
     tokens = sum(sizes.get(name, 0) for name in ("values", "queries"))
     gates = sum(size for name, size in sizes.items() if name.endswith((".query", ".context")))
     return {"parameters": sum(sizes.values()), "flops": 2 * (once + stages * tokens + gates)}
@@ -204,9 +237,3 @@ def _training(fitted: Fitted, options: TrainOptions) -> dict[str, Any]:
     if fitted.curve is None:
         return told
     return told | {"epochs_run": len(fitted.curve.train_loss), "best_epoch": fitted.curve.best}
-
-
-def _versions() -> dict[str, str]:
-    packages = ("numpy", "scikit-learn", "torch")
-    found = {name: metadata.version(name) for name in packages}
-    return {"motet": __version__, "python": platform.python_version(), **found}

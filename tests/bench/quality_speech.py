@@ -19,20 +19,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
+import eval_data
+from eval_speech import debian_clips
 from readings import (
     RATE,
     Line,
@@ -49,52 +47,17 @@ from readings import (
 from pipeline.encoders.models.speech import SpeechToText
 from pipeline.encoders.models.voice import VoiceActivity
 
-PACKAGES = ("pocketsphinx-testdata", "alsa-utils")
-CLIPS, SECONDS = 20, 52  # what they hold, whatever their version
 CONTEXTS = (("1s", 2, 1), ("1s", 5, 1), ("1s", 9, 3), ("2s", 10, 3), ("5s", 10, 1))
 CPU = torch.device("cpu")
 
 
-def debian(cache: Path) -> list[Reading]:
+def debian() -> list[Reading]:
     """The 20 clips, fetched once; empty, with a line that says why, where they cannot be had."""
-    root = cache / "root"
     try:
-        if not root.is_dir():
-            cache.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["apt-get", "download", *PACKAGES], cwd=cache, check=True,
-                           capture_output=True, timeout=120)  # fmt: skip
-            for package in sorted(cache.glob("*.deb")):
-                subprocess.run(["dpkg-deb", "-x", str(package), "root.part"], cwd=cache, check=True)
-            (cache / "root.part").rename(root)
-        found = list(_debian_readings(root / "usr" / "share"))
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"Debian's clips are left out: {error}")
+        found = debian_clips()
+    except eval_data.Unreachable as reason:
+        print(f"Debian's clips are left out: {reason}")
         return []
-    seconds = sum(len(reading.samples) for reading in found) / RATE
-    if len(found) != CLIPS or abs(seconds - SECONDS) > 2:
-        print(f"Debian's clips are left out: {len(found)} clips of {seconds:.0f} s in {root}")
-        return []
-    return found
-
-
-def _debian_readings(share: Path) -> list[Reading]:
-    data = share / "pocketsphinx" / "test" / "data"
-    found = []
-    for folder, listed in (("librivox", "transcription"), ("cards", "cards.transcription")):
-        for line in (data / folder / listed).read_text().splitlines():
-            match = re.match(r"<s> (.*?)\s*</s> \((.*)\)", line)
-            assert match, line
-            samples, _ = soundfile.read(data / folder / f"{match[2]}.wav", dtype="float32")
-            found.append(Reading(match[2], samples, match[1]))
-    for name, text in (("goforward", "go forward ten meters"),
-                       ("something", "go somewhere and do something")):  # fmt: skip
-        raw = np.fromfile(data / f"{name}.raw", "<i2").astype(np.float32) / 32768
-        found.append(Reading(name, raw, text))
-    import librosa
-
-    for file in sorted((share / "sounds" / "alsa").glob("*_*.wav")):
-        samples, _ = librosa.load(file, sr=RATE, res_type="soxr_hq")
-        found.append(Reading(file.stem, samples, file.stem.replace("_", " ").lower()))
     return found
 
 
@@ -146,8 +109,6 @@ def voice_activity() -> list[dict[str, float]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--debian", action="store_true", help="fetch and score Debian's clips too")
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "motet" / "debian"
-    parser.add_argument("--cache", type=Path, default=default, help="where they are kept")
     parser.add_argument("--no-stream", action="store_true", help="clips and voice activity only")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     given = parser.parse_args()
@@ -155,7 +116,7 @@ def main() -> int:
     encoder = SpeechToText(CPU)
     figures: dict[str, object] = {"clips": [clips(encoder, "LibriVox", sentences())]}
     wer_max = 0.0
-    if given.debian and (found := debian(given.cache)):
+    if given.debian and (found := debian()):
         row = clips(encoder, "pocketsphinx and alsa", found)
         figures["clips"] = [figures["clips"], row]
         wer_max = float(row["wer"])  # type: ignore[arg-type]

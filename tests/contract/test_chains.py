@@ -115,6 +115,37 @@ def test_a_text_comes_back_from_its_speech(chains):
             assert word["end_us"] <= end_us + 300_000
 
 
+def test_what_is_said_is_heard_in_german(chains, tmp_path):
+    """By a model of a few phrases, trained in seconds."""
+    from small_pairs import PHRASES, phrase_pairs
+
+    from pipeline.training.translate.pairs import part
+    from pipeline.training.translate.train import train_translation
+
+    train_translation(part(phrase_pairs(), 0), PHRASES).save(tmp_path, {})
+    told = {pair.source: pair.target for pair in phrase_pairs()}
+    said = ["the school is open again", "the station is closed tonight", "the street is empty now"]
+    chains.send("text_speech_translation", texts(said, 10 * S))
+    ran = chains.run("text_speech_translation", german__model=tmp_path)
+    assert ran.summary["windows"] == len(said)
+    german = ran.texts("german")
+    assert [r.value.decode() for r in ran.out["german"]] == german
+    assert german == translated(ran.texts("heard"), tmp_path)
+    rows = zip(range(len(said)), said, german, strict=True)
+    pairs = [Pair("s", n, told[line], text) for n, line, text in rows]
+    assert scored_text(pairs, "none")["bleu"]["score"] >= 40
+
+
+def translated(lines, model):
+    import torch
+
+    from pipeline.encoders.base import Clip
+    from pipeline.encoders.loading import load_encoder
+
+    encoder = load_encoder("text_to_text", {"model": str(model)}, torch.device("cpu"))
+    return encoder.encode([Clip("s", 0, 1, text=line) for line in lines])
+
+
 def test_a_sound_is_looked_at_as_a_picture(chains):
     times = np.arange(16_000) / 16_000
     tones = [0.3 * np.sin(2 * np.pi * hertz * times) for hertz in (300, 3_000)]

@@ -39,7 +39,7 @@ def test_ctrl_c_ends_a_command_at_once_that_waits_for_the_first_answer(start, tm
         began_s = time.monotonic()
         waiting.signal(signal.SIGINT)
         assert waiting.wait() == 1
-        assert time.monotonic() - began_s < 5  # and not the client's 30 s
+        assert time.monotonic() - began_s < 20  # and not the client's 30 s
     assert waiting.err.splitlines()[-1].startswith("motet: error: interrupted before it was done")
 
 

@@ -48,14 +48,15 @@ def check_epochs(deliver: Deliver) -> None:
     connector = connector_for(broker)
     with closing(connector.control()) as control:
         layout = check_topics(spec, control)
-    actor = FusionActor(spec, connector, layout, [0], "run", {"words": 8}, False)
+    actor = FusionActor(spec, connector, layout, [0], "run", {"words": 8}, None, False)
     epochs = actor.fence()
     assert isinstance(epochs, dict)
     cuts = actor.recover()
     assert isinstance(cuts, dict)
     start: LaneCut = cuts[0][0]
     ingest = Ingest()
-    actor.start(ingest)
+    actor.meet(ingest)
+    actor.start()
     try:
         stale = [Produced(0, sent("out.late", b"stale", 0))]
         ours = [Produced(0, sent("out.late", b"ours", 0)), _cut(start, start.number + 1)]

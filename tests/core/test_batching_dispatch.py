@@ -41,8 +41,14 @@ def made(*rules: StageRule, **replicas: list[str]) -> Dispatcher:
     return dispatcher
 
 
-def stage(name: str, *upstream: str, batch_max: int = 4, timeout_us: int = SECOND_US) -> StageRule:
-    return StageRule(name, upstream, batch_max, timeout_us)
+def stage(
+    name: str,
+    *upstream: str,
+    batch_max: int = 4,
+    timeout_us: int = SECOND_US,
+    call_batches: int = 1,
+) -> StageRule:
+    return StageRule(name, upstream, batch_max, timeout_us, call_batches)
 
 
 def settled(dispatcher: Dispatcher) -> dict[tuple, JobResult]:
@@ -84,7 +90,7 @@ GRAPHS = (
         stage("a", batch_max=2),
         stage("b", timeout_us=SECOND_US // 2),
         stage("c", "a", "b"),
-        stage("d", "c", "a", batch_max=1),
+        stage("d", "c", "a", batch_max=1, call_batches=2),
     ),
 )
 
@@ -219,7 +225,8 @@ class Machine(RuleBasedStateMachine):
         name = each.stage
         windows = [j.start_us for j in each.jobs]
         assert each.replica in self.replicas[name]
-        assert 1 <= len(windows) <= self.rules[name].batch_max
+        most = self.rules[name].batch_max * self.rules[name].call_batches
+        assert 1 <= len(windows) <= most
         assert len(set(windows)) == len(windows)
         for window, found in zip(windows, each.jobs, strict=True):
             assert (window, name) not in self.model.settled
@@ -239,7 +246,7 @@ class Machine(RuleBasedStateMachine):
             assert len(windows) == 1
             assert not mates, "a suspect beside others"
         on_it = sum(len(held.windows) for held in mates)
-        assert on_it + len(windows) <= HELD_BATCHES * self.rules[name].batch_max
+        assert on_it + len(windows) <= HELD_BATCHES * most
         self.out[each.number] = Held(each, windows, alone)
 
     @invariant()
@@ -303,6 +310,20 @@ def test_a_replica_takes_all_that_is_queued_at_once_up_to_batch_max():
     assert sizes == [3, 3]  # one runs, one waits at the door
     dispatcher.done(1, [JobResult(1)] * 3, 0)
     assert [[j.stream for j in each.jobs] for each in dispatcher.assign(0)] == [["s6", "s7"]]
+
+
+def test_of_a_backlog_several_batches_go_as_one_where_a_call_is_dear():
+    dispatcher = made(stage("a", batch_max=3, call_batches=2), a=["a-0"])
+    for window in range(18):
+        dispatcher.submit(window, {"a": job(record(), stream=f"s{window}")}, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [6, 6]
+    dispatcher.done(1, [JobResult(1)] * 6, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [6]
+    dispatcher.submit(18, {"a": job(record())}, 0)
+    dispatcher.done(2, [JobResult(1)] * 6, 0)
+    assert dispatcher.assign(0) == []  # no backlog any more: it has two batches
+    dispatcher.done(3, [JobResult(1)] * 6, 0)
+    assert [len(each.jobs) for each in dispatcher.assign(0)] == [1]
 
 
 def test_a_busy_replica_gets_what_comes_once_it_is_an_eighth_of_what_it_has():

@@ -127,6 +127,16 @@ def test_faces_lie_on_the_frame_that_they_were_found_in(page, demo):
         assert box == pytest.approx(wanted, abs=1.0)
 
 
+def test_people_are_counted_and_boxed_as_faces_are(page, demo):
+    """Whoever's encoder gives them: the shape of the data says what they are."""
+    spec, broker = demo
+    broker.append(result({}, {"faces": {"people": [FACE], "frames": 1}}))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.querySelector('.boxes .line') !== null")
+        assert shown_blocks(page) == [["faces faces", "1 person in 1 of 1 frame"]]
+
+
 @pytest.mark.parametrize(
     "odd",
     [

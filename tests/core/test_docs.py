@@ -77,6 +77,7 @@ SECTIONS = {
     "`outputs`": "outputs.",
     "`limits`": "limits.",
     "`metrics` and `ray`": "",
+    "`evaluation`": "evaluation.",
 }
 
 

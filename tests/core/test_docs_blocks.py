@@ -175,13 +175,14 @@ def check_copy(words: list[str]) -> None:
     assert (ROOT / "deploy" / source).is_file()
 
 
-PARSED: dict[str, Callable[[list[str]], None]] = {
+PARSED: dict[str, Callable[[list[str]], Any]] = {
     "motet": parse_motet,
     "make": parse_make,
     ".venv/bin/pytest": check_paths,
     ".venv/bin/python": check_paths,
     "cp": check_copy,
     "curl": lambda words: None,  # run below
+    "export": lambda words: [assert_is_read(word) for word in words],
 }
 
 
@@ -190,7 +191,8 @@ def test_every_command_line_parses(block: Block) -> None:
     if any(words in block.body for words in NOT_RUN):
         return
     for line in filter(None, block.body.splitlines()):
-        words = shlex.split(line, comments=True)
+        # NAME=$(a command) is that command
+        words = shlex.split(re.sub(r"^([A-Z_]+=)\$\((.*)\)$", r"\1 \2", line), comments=True)
         while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
             assert_is_read(words.pop(0).partition("=")[0])
         if words[0] not in NO_PROGRAM:

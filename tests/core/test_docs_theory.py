@@ -108,7 +108,7 @@ def test_what_halves_are_worth_to_a_head(heads, unseen, tmp_path):
 
 def test_why_a_window_got_its_label(heads, unseen, tmp_path):
     heads["late"].save(tmp_path / "head", {})
-    fuser = Fuser(fusion("late", head="head"), LENGTHS, tmp_path)
+    fuser = Fuser(fusion("late", head="head"), LENGTHS, head=load_head(tmp_path / "head"))
     window = {stage: unseen.vectors[stage][ROW] for stage in LENGTHS}
     [fused] = fuser.fuse_many([window])
     said = table("Explanation")

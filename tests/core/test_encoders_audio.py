@@ -187,3 +187,52 @@ def test_a_wrong_option_is_named(cls, options: dict, line: str):
     assert str(caught.value).startswith(line)
     assert "; " in str(caught.value)  # the remedy
     assert "\n" not in str(caught.value)
+
+
+# Steps in time
+
+
+@pytest.mark.parametrize("kind", [LogMel, Mfcc])
+def test_a_window_of_as_many_frames_as_steps_gives_them_as_they_are(kind):
+    y = speechlike()
+    options = {"n_fft": 400, "hop_length": 160, "n_mels": 24}
+    encoder = kind(CPU, **options, pooling="frames", steps=101)
+    [vector] = encoder.encode([window(y)])
+    assert encoder.sequence == (101, len(vector) // 101)
+    rows = vector.reshape(encoder.sequence)
+    [mean] = kind(CPU, **options).encode([window(y)])
+    np.testing.assert_allclose(rows.mean(axis=0), mean, atol=1e-4)
+    if kind is LogMel:
+        power = librosa.feature.melspectrogram(y=y, sr=16_000, n_fft=400, hop_length=160, n_mels=24)
+        np.testing.assert_allclose(rows, librosa.power_to_db(power, top_db=None).T, atol=1e-3)
+    assert len(encoder.names) == encoder.length == len(vector)
+    assert encoder.names[-1].endswith("_at_100")
+
+
+def test_steps_are_equal_parts_of_a_windows_time_the_same_in_any_batch():
+    windows = [window(speechlike(n, seed=n)) for n in (16_000, 700, 8_000)]
+    empty = window(np.zeros(0, np.float32))
+    frames = LogMel(CPU, n_mels=8, pooling="frames", steps=101).encode(windows[:1])[0]
+    encoder = LogMel(CPU, n_mels=8, pooling="frames", steps=4)
+    found = encoder.encode([*windows, empty])
+    parts = [(0, 26), (25, 51), (50, 76), (75, 101)]  # a frame between two parts is in both
+    expected = [frames.reshape(101, 8)[low:high].mean(axis=0) for low, high in parts]
+    np.testing.assert_allclose(found[0].reshape(4, 8), expected, atol=1e-4)
+    assert not found[3].any()
+    for clip, vector in zip([*windows, empty], found, strict=True):
+        np.testing.assert_array_equal(encoder.encode([clip])[0], vector)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"pooling": "max"}, "options.pooling = max: is not known"),
+        ({"steps": 8}, "options.steps = 8: a mean has none; add pooling: frames"),
+        ({"pooling": "frames", "steps": 0}, "options.steps = 0: is out of range"),
+        ({"pooling": "frames", "deviation": True}, "options.deviation = true: frames have none"),
+    ],
+)
+def test_wrong_options_of_steps_are_told(options, why):
+    with pytest.raises(InvalidInput) as caught:
+        Mfcc(CPU, **options)
+    assert why in str(caught.value)

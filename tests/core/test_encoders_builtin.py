@@ -30,8 +30,12 @@ VARIANTS = [
     ("color_histogram", {"bins": 5, "max_frames": 1}),
     ("hash_text", {}),
     ("hash_text", {"dim": 7}),
+    ("log_mel", {"pooling": "frames"}),
+    ("mfcc", {"pooling": "frames", "steps": 5, "deltas": 1}),
+    ("text_tokens", {}),
+    ("text_tokens", {"steps": 7, "vocabulary": 100}),
 ]
-LENGTHS = [64, 40, 20, 13, 120, 12, 6, 322, 2, 24, 24, 15, 64, 7]
+LENGTHS = [64, 40, 20, 13, 120, 12, 6, 322, 2, 24, 24, 15, 64, 7, 2048, 200, 32, 7]
 
 
 def test_every_built_in_that_gives_a_vector_without_weights_is_in_the_suite():

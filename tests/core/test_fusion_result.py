@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -84,6 +85,26 @@ def test_floats_are_the_shortest_that_come_back(numbers):
     assert [Decimal(each) for each in listed.split(",") if each] == [
         Decimal(repr(number)) for number in numbers
     ]
+
+
+maps_of = partial(st.dictionaries, st.text(), max_size=4)
+floats = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.text(), st.sets(st.text()), maps_of(floats | st.integers()), maps_of(st.text()))
+def test_the_bytes_are_those_of_pythons_own_json(name, names, shares, texts):
+    fused = Fused(None, shares, shares, label=name, scores=shares)
+    value = result(stream=name, present=names, missing=[*names], coverage=shares, fused=fused,
+                   text=texts, data=texts, failed=texts, model=name)  # fmt: skip
+    given, sorted_names = dict(sorted(shares.items())), sorted(names)
+    told = dict(sorted(texts.items()))
+    expected = {
+        "stream": name, "window": {"start_us": 0, "end_us": 1_000_000}, "rev": 0,
+        "present": sorted_names, "missing": sorted_names, "coverage": given,
+        "output": {"label": name, "scores": given}, "weights": given, "attribution": given,
+        "text": told, "data": told, "failed": told, "model": name,
+    }  # fmt: skip
+    assert value == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -136,7 +136,6 @@ def test_what_is_too_large_for_a_number_is_a_failure_of_its_window_alone():
         (spec_of({"a": 1.0, "b": 1.0}), {"a": 64, "b": 24},
          "fusion.dim: the vectors have unequal lengths (a 64, b 24); set fusion.dim"),
         (spec_of({"a": 1.0, "b": 1.0}), {"a": 64}, "fusion.of.b: gives no vector"),
-        (spec_of({"a": 1.0}, head="no"), {"a": 64}, "fusion.head = no: no/card.json cannot be"),
         (spec_of({"a": 1.0}, rule="late"), {"a": 64}, "fusion.head: late needs a trained head"),
         (spec_of({"a": 1.0}, options={"x": 1}), {"a": 64}, "fusion.options: weighted_sum takes no"),
     ],

@@ -87,6 +87,26 @@ def test_over_thirty_seconds_it_is_the_mean_of_the_pieces(embedding):
     np.testing.assert_allclose(whole, (30 * first + 5 * second) / 35, rtol=1e-5, atol=1e-5)
 
 
+def test_where_nothing_was_sent_counts_for_nothing(embedding):
+    line = sentences()[1].samples[:RATE]
+    sent, padded = embedding.encode([whole_clip(line), whole_clip(np.pad(line, (RATE, 2 * RATE)))])
+    np.testing.assert_array_equal(sent, padded)
+
+
+def test_the_deviation_over_time_stands_behind_the_mean(embedding):
+    both = load_encoder("audio_embedding", {"deviation": True}, CPU)
+    assert vector_length(both) == 768
+    line = np.tile(sentences()[0].samples, 5)[: 35 * RATE]
+    for samples in (line, line[:RATE]):
+        [mean], [found] = (each.encode([whole_clip(samples)]) for each in (embedding, both))
+        pieces = (samples[: 30 * RATE], samples[30 * RATE :])
+        frames = np.concatenate([both._frames(piece) for piece in pieces if len(piece)])
+        np.testing.assert_array_equal(found[:384], mean)
+        np.testing.assert_allclose(found[384:], frames.std(axis=0, dtype=float), atol=1e-4)
+    with pytest.raises(InvalidInput, match="deviation"):
+        load_encoder("audio_embedding", {"deviation": "yes"}, CPU)
+
+
 # -- text to speech ----------------------------------------------------------------------------
 
 

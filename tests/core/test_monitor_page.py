@@ -11,6 +11,8 @@ from shown import Shown, monitor_of, snapshot
 
 from pipeline.monitor import serve
 from pipeline.slot.ports import OutRecord
+from pipeline.tasks.figures import Figures
+from pipeline.tasks.view import HeadView
 
 BEGIN_US = 1_790_000_000_000_000
 HOSTILE = [
@@ -103,9 +105,11 @@ def test_the_page_shows_labels_texts_and_failures(page, lobby):
                "weights": {"colour": 1.0}, "attribution": {"colour": -0.2},
                "text": {"words": "<i>hello</i>"}, "data": {"faces": {"count": 2}}}  # fmt: skip
     broker.append(result("cam-1", **changes))
-    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+    head = HeadView("3fa9c1" + 58 * "0", "mlp", BEGIN_US, everywhere=False)
+    with monitor_of(spec, connector_for(broker), Shown(snapshot(head=head))) as monitor:
         page.open(monitor.url)
         card = page.wait_for("document.querySelector('#card h3') && document.body.innerText")
+        assert "3fa9c1000000 mlp, taking over" in page.text("#columns")
         for word in ("failed: timeout", "speech", "0.90", "<i>hello</i>", '"count": 2', "-20 %"):
             assert word in card
 
@@ -197,3 +201,85 @@ def test_with_a_token_the_page_works_from_its_address(page, lobby):
     with monitor_of(spec, connector_for(broker), Shown()) as monitor:
         page.open(monitor.page_url)
         page.wait_for("document.querySelectorAll('#newest tr').length === 1")
+
+
+class Watched:
+    """What an evaluation tells, its labels hostile."""
+
+    def __init__(self, label: str) -> None:
+        classes = {
+            "windows": 10,
+            "right": 6,
+            "abstained": 1,
+            "accuracy": 0.6,
+            "balanced_accuracy": 0.5,
+            "labels": [label, "dog"],
+            "other_labels": 3,
+            "confusion": [[4, 2, 1], [1, 2, 0]],
+            "over_time": [{"start": "2026-01-31T12:00:00.000Z", "windows": 4, "right": 1}],
+        }
+        text = {
+            "stage": "words",
+            "normalizer": "plain",
+            "waiting": 2,
+            "texts": 5,
+            "words": 50,
+            "wer": 0.125,
+            "bleu": 71.5,
+        }
+        self.told = {
+            "topic": "truth",
+            "span_seconds": 3600.0,
+            "unlabelled": 7,
+            "label_delay_seconds": 95.0,
+            "classes": classes,
+            "text": text,
+            "labels": {"met": 10, "unmet": 1, "unreadable": 2},
+            "problem": None,
+        }
+
+    def figures(self) -> Figures:
+        return Figures()
+
+    def state(self) -> dict[str, object]:
+        return self.told
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_page_says_how_good_the_answers_are(page, lobby):
+    spec, broker = lobby
+    shown = snapshot()
+    shown.figures.gauge("motet_feature_drift", 1.72, "sound")
+    shown.figures.gauge("motet_feature_drift", 0.3, "colour")
+    live = Watched(HOSTILE[0])
+    monitor = serve(spec, connector_for(broker), (spec.metrics.host, 0), live=live)
+    try:
+        monitor.show(Shown(shown))
+        page.open(monitor.url)
+        page.wait_for("!document.getElementById('evaluated').hidden")
+        scores = page.text("#scores")
+        for word in ("60.0 %", "6 of 10 windows", "95 s", "12.5 %", "71.5", "10 have met"):
+            assert word in scores
+        cells = "[...document.querySelectorAll('#confusion tbody tr:first-child td')]"
+        assert page.value(f"{cells}.map((cell) => cell.textContent)") == [HOSTILE[0], *"421"]
+        assert page.value("document.querySelector('.slice i').style.height") == "25%"
+        drifts = page.text("#drifts")
+        assert "sound is unlike what the head was trained on" in drifts
+        assert "colour is like what the head was trained on" in drifts
+        live.told = {**live.told, "problem": "topic truth: it is not there"}
+        page.wait_for("document.getElementById('labels-note').textContent.includes('not there')")
+        page.size(390, 844)
+        assert page.value("document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        monitor.close()
+
+
+def test_without_labels_and_a_head_nothing_is_said_of_it(page, lobby):
+    spec, broker = lobby
+    broker.append(result("cam-1"))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.querySelectorAll('#newest tr').length === 1")
+        assert page.value("document.getElementById('evaluated').hidden")

@@ -16,6 +16,7 @@ from pipeline.lane import LaneCut
 from pipeline.slot.ports import Fetch, TopicPartition
 from pipeline.tasks import ingest_runner
 from pipeline.tasks.figures import Figures
+from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import AWAY_US, REPORT_US, IngestRunner
 from pipeline.tasks.metrics import SECONDS
@@ -234,7 +235,7 @@ def test_a_broker_that_is_away_is_why_it_is_not_ready(monkeypatch):
 
 def test_a_host_shows_its_newest_warnings_and_what_was_built():
     spec = load(LOBBY, {})
-    showing = Showing("local", spec)
+    showing = Showing("local", HeadWatch(spec, {"sound": 8, "colour": 24, "words": 8}))
     showing.warn(f"line {n}" for n in range(15))
     showing.warn(["a", "b"] * 5)
     snapshot = showing.snapshot(Figures(), "starting")

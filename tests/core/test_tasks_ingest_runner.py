@@ -22,8 +22,8 @@ GATHER_US = INTERVAL_US // 10
 class Loop:
     """One lane of one input; every text closes the window of the one before."""
 
-    def __init__(self) -> None:
-        spec = load(CHAT, {"commit_interval": f"{INTERVAL_US // 1000}ms"})
+    def __init__(self, **changes: object) -> None:
+        spec = load(CHAT, {"commit_interval": f"{INTERVAL_US // 1000}ms", **changes})
         task = IngestTask(spec, {0: {0: LaneCut(0, {"chat": 0}, {"chat": 0})}})
         task.set_replicas("words", ["words-0"])
         self.now_us = 1_000 * SECOND_US
@@ -82,6 +82,18 @@ def test_what_is_told_is_gathered_while_windows_are_out_for_a_tenth_of_the_inter
     loop.now_us += GATHER_US
     loop.step_with_text()
     assert loop.told[2:] == [["Opened", "Cut"]]  # the first in a while goes at once
+
+
+def test_of_a_backlog_it_is_gathered_for_four_times_as_long():
+    loop = Loop(**{"stages.words.batch_max": 1})
+    for _ in range(5):
+        loop.step_with_text()  # one runs, one waits at the door, two are queued
+    loop.now_us += 4 * GATHER_US - 1
+    loop.runner.step()
+    assert loop.told == [["Cut"]]
+    loop.now_us += 1
+    loop.runner.step()
+    assert loop.told[1:] == [["Opened", "Cut"] * 4]
 
 
 def test_what_is_told_goes_at_once_where_no_window_is_out():

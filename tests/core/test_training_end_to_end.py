@@ -20,7 +20,8 @@ from pipeline.fusion.head_files import load_head
 from pipeline.fusion.rules import Fuser
 from pipeline.local import run_local
 from pipeline.spec import Span, spanned
-from pipeline.spec.head_card import card_hash, check_head, features_of, read_card
+from pipeline.spec.head_card import card_hash, features_of, read_card
+from pipeline.spec.head_store import check_head
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.starting import check_topics
 from pipeline.training.export import check_features, export, manifest

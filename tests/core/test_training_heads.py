@@ -22,10 +22,10 @@ from pipeline.training import networks
 from pipeline.training.auto import candidates, chosen
 from pipeline.training.classical import fit_linear, fit_naive_bayes
 from pipeline.training.curves import draw, write_events
-from pipeline.training.feature_set import Row, set_of
+from pipeline.training.feature_set import FeatureSet, Row, set_of
 from pipeline.training.fitting import dropped
 from pipeline.training.metrics import calibration_error, scored
-from pipeline.training.options import KINDS, NETWORKS, ON_F, TrainOptions, kind_for
+from pipeline.training.options import KERNELS, KINDS, NETWORKS, ON_F, TrainOptions, kind_for
 from pipeline.training.split import split
 from pipeline.training.task import temperature
 from pipeline.training.train import train
@@ -107,7 +107,7 @@ def test_what_is_saved_is_what_a_pipeline_runs(trained, case, tmp_path):
     ]  # fmt: skip
     rule = made.fitted.spec.rule
     spec = fusion(rule, head="head", normalize=made.fitted.spec.normalize)
-    fuser = Fuser(spec, LENGTHS, tmp_path)
+    fuser = Fuser(spec, LENGTHS, head=load_head(tmp_path / "head"))
     assert fuser.head_hash == sha256
     windows = [
         {s: rows[at] for s, rows in DATA.vectors.items() if DATA.there[s][at]} for at in range(60)
@@ -157,12 +157,12 @@ def test_weights_can_be_trained_and_then_stand_for_those_of_the_file(tmp_path):
     made.save(tmp_path, {})
     spec = FusionSpec(rule="weighted_sum", of={"left": 9.0, "right": 1.0}, head=".")
     window = {stage: rows[0] for stage, rows in DATA.vectors.items()}
-    fused = Fuser(spec, LENGTHS, tmp_path).fuse(window)
+    fused = Fuser(spec, LENGTHS, head=load_head(tmp_path)).fuse(window)
     assert fused.weights == pytest.approx(weights)
     fixed = train(fusion("weighted_sum"), DATA, options("linear"))
     fixed.save(tmp_path, {})
     with pytest.raises(InvalidInput, match=r"fusion\.of\.left is 9\.0, and was 0\.5"):
-        Fuser(spec, LENGTHS, tmp_path)
+        Fuser(spec, LENGTHS, head=load_head(tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["gated", "attention", "mlp", "linear"])
@@ -220,6 +220,42 @@ def test_fitted_lines_are_those_of_scikit_learn(kind, labels):
     else:
         model = LinearSVC(C=0.1, max_iter=20_000, random_state=0).fit(rows, truth)
         assert ((rows @ matrix + offset).argmax(axis=1) == model.predict(rows)).all()
+
+
+def rings(rows: int = 400) -> FeatureSet:
+    """Points near the origin against those around them: no line tells them apart."""
+    rng = np.random.default_rng(0)
+    found = []
+    for at in range(rows):
+        points = rng.standard_normal((2, 32)).astype(np.float32) * ([1] * 2 + [0.01] * 30)
+        label = "in" if np.hypot(*points[0, :2]) < 1.18 else "out"
+        vectors = {"left": np.float32(points[0]), "right": np.float32(points[1])}
+        found.append(Row(f"s{at % 12}", at, at + 1, label, None, vectors))
+    return set_of(found, LENGTHS, {"features": {}})
+
+
+def test_a_kernel_tells_apart_what_no_line_can():
+    data = rings()
+    for stage, rows in data.vectors.items():
+        data.vectors[stage] = rows[:, :2].copy()
+    line, kernel = (train(fusion("concat"), data, options("svm", kernel=k)) for k in KERNELS)
+    accuracies = [each.told["metrics"]["test"]["accuracy"] for each in (line, kernel)]
+    assert accuracies[0] < 0.7 < 0.85 < accuracies[1], accuracies
+    assert kernel.fitted.spec.layers == ("cosine",)
+    summed = train(fusion("weighted_sum", normalize="none"), data, options("svm", kernel="rbf"))
+    assert summed.fitted.spec.layers == ("cosine",)
+
+
+def test_random_cosines_are_near_the_kernel():
+    """⟨z(x), z(y)⟩ against exp(-γ ‖x - y‖²), by the arrays of a head."""
+    tensors = train(fusion("concat"), rings(), options("svm", kernel="rbf")).fitted.tensors
+    map_ = np.concatenate([tensors["left.matrix"], tensors["right.matrix"]])
+    rows = np.random.default_rng(1).standard_normal((40, 64)) / 2
+    z = np.sqrt(2 / map_.shape[1]) * np.cos(rows @ map_ + tensors["bias"])
+    gamma = map_.var() / 2
+    far = ((rows[:, None] - rows[None]) ** 2).sum(axis=2)
+    assert np.abs(z @ z.T - np.exp(-gamma * far)).max() < 0.25
+    assert np.abs(z @ z.T - np.exp(-gamma * far)).mean() < 0.05
 
 
 def test_naive_bayes_is_that_of_scikit_learn_and_takes_labels_that_do_not_occur():

@@ -83,7 +83,7 @@ def digits(rounds: int = 2, seed: int = 0) -> tuple[Said, ...]:
                     second * SECOND_US,
                     digit,
                     None if fate < 0.05 else _spoken(digit, voice, 40 + 5 * number, rng),
-                    None if fate > 0.95 else _png(pixels),
+                    None if fate > 0.95 else png(pixels),
                 )
             )
     return tuple(found)
@@ -102,7 +102,7 @@ def _spoken(digit: int, voice: str, pitch: int, rng: np.random.Generator) -> np.
     return np.clip(samples * 32768, -32768, 32767).astype(np.int16)
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def png(pixels: np.ndarray) -> bytes:
     sink = io.BytesIO()
     grey = np.clip(pixels, 0, 255).astype(np.uint8)
     Image.fromarray(grey).convert("RGB").save(sink, "PNG")

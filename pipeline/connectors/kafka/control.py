@@ -23,6 +23,7 @@ from pipeline.slot.ports import Committed, LogRecord, TopicInfo, TopicPartition
 T = TypeVar("T")
 
 _LIMIT_S = 30.0
+_PENDING_S = 2.0  # many commits of a living owner; one that has died would be waited for 15 s
 _TAIL_RECORDS = 16
 _SETTINGS = ("message.timestamp.type", "cleanup.policy", "max.message.bytes")
 
@@ -39,15 +40,16 @@ class KafkaControl:
         self._reader: KafkaSource | None = None
 
     def committed(
-        self, group: str, partitions: Collection[TopicPartition]
+        self, group: str, partitions: Collection[TopicPartition], wait: bool = True
     ) -> dict[TopicPartition, Committed | None]:
         asked = [KafkaPartition(*partition) for partition in partitions]
         what = f"committed offsets of {group}"
+        limit_s = _LIMIT_S if wait else _PENDING_S
         try:
-            found = self._watched(what, self._fetch_committed, group, asked)
+            found = self._watched(what, self._fetch_committed, group, asked, limit_s)
         except kafka_errors.KafkaTimeoutError as error:
             raise Transient(
-                f"{what}: still pending in an open transaction, or no answer, after {_LIMIT_S:g} s"
+                f"{what}: still pending in an open transaction, or no answer, after {limit_s:g} s"
             ) from error
         except Exception as error:
             reraise(error, translated(what, error))
@@ -61,7 +63,7 @@ class KafkaControl:
         }
 
     def _fetch_committed(
-        self, group: str, asked: list[KafkaPartition]
+        self, group: str, asked: list[KafkaPartition], limit_s: float
     ) -> Mapping[KafkaPartition, Any]:
         """In one request, so that what one transaction has committed is seen whole.
 
@@ -72,7 +74,7 @@ class KafkaControl:
             self._groups[group] = self._clients.consumer(group)
         found: Mapping[KafkaPartition, Any] = self._groups[
             group
-        ]._coordinator.fetch_committed_offsets(asked, timeout_ms=_LIMIT_S * 1000)
+        ]._coordinator.fetch_committed_offsets(asked, timeout_ms=limit_s * 1000)
         return found
 
     def beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:

@@ -37,7 +37,8 @@ class ImageNetwork:
 
     ``weights``: a state dict of EfficientNet-Lite0 (.pth, .safetensors). ``model``: another
     network (.onnx, .pt2, .ts). ``size``, ``crop``, ``mean`` and ``std`` say what it was trained
-    to see (``Pixels``). It is loaded and has run once when the constructor returns.
+    to see (``Pixels``). ``left_out``: as ``Lite0`` has it. The network is loaded and has run once
+    when the constructor returns.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ImageNetwork:
         mean: Any = None,
         std: Any = None,
         batch: Any = None,
+        left_out: int = 0,
     ) -> None:
         if weights is not None and model is not None:
             why = "and options.model are two networks"
@@ -63,7 +65,7 @@ class ImageNetwork:
         self._run: Network
         if model is None:
             file = weights and own_file("weights", weights, (".pth", ".pt", ".safetensors"))
-            net = Lite0(file, self._pixels.size, logits)
+            net = Lite0(file, self._pixels.size, logits, left_out)
             self._run = net.to(self._device).to(memory_format=torch.channels_last)
             self.length = self._measured()
         else:

@@ -34,10 +34,11 @@ _HEAD = "_fc.weight"
 class Lite0(torch.nn.Module):
     """Pictures (n, 3, size, size) to the mean over the last layer's map, (n, 1280), or to logits.
 
-    ``classes`` is how many logits there are: 1000, or what the user's weights have.
+    ``classes`` is how many logits there are: 1000, or what the user's weights have. ``left_out``:
+    how many of its last blocks are not computed; what they would read comes out, flattened.
     """
 
-    def __init__(self, weights: Path | None, size: int, logits: bool) -> None:
+    def __init__(self, weights: Path | None, size: int, logits: bool, left_out: int = 0) -> None:
         super().__init__()
         library = model_library("efficientnet_lite_pytorch")
         tensors = _tensors(weights or weights_path(WEIGHTS))
@@ -46,13 +47,36 @@ class Lite0(torch.nn.Module):
         if weights is not None:
             _check_tensors(tensors, net.state_dict(), weights)
         net.load_state_dict(tensors)
-        self._net = net
+        self.net = net
         self._logits = logits
+        self._left_out = left_out
         self.eval()
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        pooled = self._net.extract_features(pictures).mean(dim=(2, 3))
-        return self._net._fc(pooled) if self._logits else pooled  # type: ignore[no-any-return]
+        maps = self.maps(pictures, self._left_out)
+        if self._left_out:
+            return maps.flatten(1)
+        pooled = self.pooled(maps)
+        return self.net._fc(pooled) if self._logits else pooled
+
+    def maps(self, pictures: torch.Tensor, left_out: int) -> torch.Tensor:
+        """What the last ``left_out`` blocks read, (n, channels, height, width)."""
+        net = self.net
+        found: torch.Tensor = net._swish(net._bn0(net._conv_stem(pictures)))
+        for block in net._blocks[: len(net._blocks) - left_out]:
+            found = block(found)
+        return found
+
+    def last(self, maps: torch.Tensor, blocks: int) -> torch.Tensor:
+        """(n, 1280) from what the last ``blocks`` read."""
+        for block in self.net._blocks[len(self.net._blocks) - blocks :]:
+            maps = block(maps)
+        return self.pooled(maps)
+
+    def pooled(self, maps: torch.Tensor) -> torch.Tensor:
+        net = self.net
+        found: torch.Tensor = net._swish(net._bn1(net._conv_head(maps))).mean(dim=(2, 3))
+        return found
 
 
 def _tensors(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.models.voice import Samples
 from pipeline.encoders.models.weights import model_library
 from pipeline.encoders.models.whisper import load_whisper
+from pipeline.encoders.options import flag
 from pipeline.spec.catalog import AUDIO_RATE
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ _HOP = 160  # samples from one frame of the spectrogram to the next; the network
 class AudioEmbedding:
     """The mean over time of what Whisper's encoder gives for a window; float32, shape (length,).
 
-    length: 384 with tiny.en. The encoder gets the window and nothing else: Whisper itself fills
+    length: 384 with tiny.en; twice that with ``deviation``, which adds the standard deviation over
+    time behind the mean. The encoder gets the window and nothing else: Whisper itself fills
     up to 30 s with silence, which for one second costs thirty times the work, and a mean over the
-    second's own frames is then much the same (cosine 0.98). A window over 30 s is the mean of its
-    pieces, by their length. Less than 10 ms, and samples that are all zero, give zeros.
+    second's own frames is then much the same (cosine 0.98). Zeros at the window's ends, where
+    nothing was sent, are left out. Over 30 s it hears pieces, all frames of which count alike.
+    Less than 10 ms, and samples that are all zero, give zeros.
     """
 
     takes = "audio"
@@ -42,25 +45,32 @@ class AudioEmbedding:
         model: str | None = None,
         compute_type: str | None = None,
         cpu_threads: int = 1,
+        deviation: bool = False,
     ) -> None:
+        self._deviation = flag("deviation", deviation)
         self._whisper = load_whisper(device, model, compute_type, cpu_threads)
         self._storage = model_library("ctranslate2").StorageView
         noise = np.random.default_rng(0).normal(0, 0.05, AUDIO_RATE).astype(np.float32)
-        self.length = self._frames(noise).shape[1]
+        self.length = self._frames(noise).shape[1] * (2 if deviation else 1)
 
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
         return [self._of(window_samples(clip, self.rate)) for clip in batch]
 
     def _of(self, samples: Samples) -> Vector:
-        total, count = np.zeros(self.length), 0
-        if np.any(samples):
-            for first in range(0, len(samples), _PIECE_SAMPLES):
-                piece = samples[first : first + _PIECE_SAMPLES]
-                if len(piece) >= _HOP:
-                    frames = self._frames(piece)
-                    total += frames.sum(axis=0, dtype=np.float64)
-                    count += len(frames)
-        return (total / max(1, count)).astype(np.float32)
+        heard = np.trim_zeros(samples)
+        starts = range(0, len(heard), _PIECE_SAMPLES)
+        pieces = [heard[first : first + _PIECE_SAMPLES] for first in starts]
+        count, total, squares = 0, np.float64(0), np.float64(0)
+        for frames in (self._frames(piece) for piece in pieces if len(piece) >= _HOP):
+            count += len(frames)
+            total = total + frames.sum(axis=0, dtype=np.float64)
+            squares = squares + np.square(frames, dtype=np.float64).sum(axis=0)
+        if not count:
+            return np.zeros(self.length, np.float32)
+        mean = total / count
+        spread = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+        parts = (mean, spread) if self._deviation else (mean,)
+        return np.concatenate(parts).astype(np.float32)
 
     def _frames(self, samples: Samples) -> NDArray[np.float32]:
         """float32, shape (n, length): one row for each 20 ms."""

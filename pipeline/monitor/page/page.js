@@ -1,5 +1,6 @@
 // The live page: asks /api/state once a second, and listens to /api/results.
 import { $, clockTime, nameStages, put, seconds, url } from "./elements.js";
+import { showEvaluation } from "./evaluation.js";
 import { showLanes, showSlots, showTotals, showWarnings } from "./figures.js";
 import { showFlow } from "./flow.js";
 import { forgetResults, listen, showStreams } from "./results.js";
@@ -52,6 +53,7 @@ function showState() {
   put($("model"), state.model);
   showTotals(state);
   showFlow(state);
+  showEvaluation(state);
   showStreams(state);
   showLanes(state);
   showSlots(state);

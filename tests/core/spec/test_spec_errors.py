@@ -96,7 +96,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"start": 5}, "start", "RFC 3339"),
     # stages
     ({"stages.sound.encoder": "log_mell"}, "stages.sound.encoder", "did you mean 'log_mel'?"),
-    ({"stages.words.encoder": "text_to_text"}, "stages.words.encoder", "not in this version"),
+    ({"stages.words.encoder": "text_to_txt"}, "stages.words.encoder", "mean 'text_to_text'?"),
     ({"stages.sound.encoder": "a.b.C"}, "stages.sound.encoder", "package.module:Class"),
     ({"stages.sound.encoder": "a:b:C"}, "stages.sound.encoder", "package.module:Class"),
     ({"stages.sound.of": "camera"}, "stages.sound.of", "takes audio, but 'camera' gives image"),

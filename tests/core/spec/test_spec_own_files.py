@@ -45,6 +45,7 @@ def test_the_options_that_are_paths_are_known_and_are_options():
         "faces": ("cascade",),
         "text_embedding": ("model",),
         "text_image": ("font",),
+        "text_to_text": ("model",),
     }
 
 

@@ -1,0 +1,59 @@
+"""What a slot of a fusion task holds: windows that wait for stages, and what is to be committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.fusion.rules import Fuser
+from pipeline.slot.ledger import Batch, Entry, Ledger
+from pipeline.slot.ports import OutRecord
+from pipeline.tasks.messages import Counts, Opened
+from pipeline.tasks.results import ResultWriter
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Model:
+    """What fuses windows, and what writes its name into their results."""
+
+    fuser: Fuser
+    writer: ResultWriter
+
+
+@dataclass(slots=True)
+class Pending:
+    """A window that waits for its stages; ``model``: the one in force when it was opened."""
+
+    opened: Opened
+    entry: Entry
+    ledger: Ledger
+    model: Model
+    outputs: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    letters: list[OutRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Slot:
+    """Of one slot: what was delivered and is not committed yet."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    pending: dict[tuple[int, int], Pending] = field(default_factory=dict)
+    counts: dict[tuple[int, int], Counts] = field(default_factory=dict)  # by lane and cut number
+    # By lane and cut number, when the records were appended that closed its windows: how many.
+    appends: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)
+    appends_now: dict[int, dict[int, int]] = field(default_factory=dict)  # since the last cut
+    committing: Batch | None = None
+    last_commit_us: int = 0
+    last_output_us: int = 0  # of the last transaction that held more than offsets
+    output: bool = False  # something to be produced came since the last transaction
+    ended: bool = False  # a lane's last cut is there, and in no transaction yet
+
+    def due_us(self, interval_us: int) -> int:
+        """When the next transaction may begin: what is the last of a lane need not wait.
+
+        Output does not wait for an interval that a transaction of mere offsets has begun.
+        """
+        if self.ended and not self.pending:
+            return 0
+        return (self.last_output_us if self.output else self.last_commit_us) + interval_us

@@ -1,0 +1,135 @@
+"""Sees while a pipeline runs that another head was deployed for its file."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Collection, Mapping
+
+from pipeline.clock import wall_us
+from pipeline.errors import InvalidInput, Problem
+from pipeline.fusion.head_files import LoadedHead
+from pipeline.fusion.rules import Fuser, head_in_force
+from pipeline.spec import PipelineSpec
+from pipeline.spec.head_card import KEY
+from pipeline.spec.head_store import HeadStore
+from pipeline.tasks.results import model_name
+from pipeline.tasks.view import HeadView
+
+POLL_S = 1.0
+CLOSE_S = 1.0  # a folder that hangs keeps no run from its end
+
+
+class HeadWatch:
+    """The head that a run has, and the next one.
+
+    Invariant: ``head`` was read whole and fits the file; where what was deployed does not, the
+    head before stays, and ``view`` says why. The folder is read by a thread of its own: one that
+    hangs (a network's) holds up nothing.
+    """
+
+    def __init__(self, spec: PipelineSpec, lengths: Mapping[str, int]) -> None:
+        """``lengths``: as ``check_pipeline`` gave them. Raises InvalidInput."""
+        self._spec = spec
+        self._lengths = lengths
+        self._store = HeadStore.of(spec)
+        self._seen = self._signature()
+        self.head = head_in_force(spec)
+        self.fuser()
+        self.model = model_name(spec, self.sha256)
+        self._since_us = wall_us()
+        self._found: queue.SimpleQueue[LoadedHead | None] = queue.SimpleQueue()
+        self._trouble: str | None = None
+        self._told: str | None = None
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        return None if self.head is None else self.head.sha256
+
+    def fuser(self) -> Fuser:
+        """With ``head``."""
+        return Fuser.under(self._spec, self._lengths, self.head)
+
+    @property
+    def line(self) -> str:
+        """For the user, once ``head`` has changed."""
+        named = "no head" if self.head is None else f"head {self.head.sha256[:12]}"
+        return f"motet: {named} takes over, for windows that close from now on"
+
+    def start(self) -> None:
+        """Looks every POLL_S from now on, where the file names a head."""
+        if self._store is not None:
+            self._thread = threading.Thread(target=self._run, name="head-watch", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def changed(self) -> bool:
+        """Whether ``head`` is another one than before; called by the host's one thread."""
+        before = self.sha256
+        while not self._found.empty():
+            self.head = self._found.get()
+        if self.sha256 == before:
+            return False
+        self.model = model_name(self._spec, self.sha256)
+        self._since_us = wall_us()
+        return True
+
+    def news(self) -> list[str]:
+        """Warnings that were not told yet."""
+        trouble, before = self._trouble, self._told
+        self._told = trouble
+        return [] if trouble is None or trouble == before else [trouble]
+
+    def view(self, told: Collection[str | None]) -> HeadView | None:
+        """``told``: the hashes that the fusion halves say they have."""
+        if self._store is None:
+            return None
+        return HeadView(
+            sha256=self.sha256,
+            kind=None if self.head is None else self.head.spec.kind,
+            since_us=self._since_us,
+            everywhere=bool(told) and all(each == self.sha256 for each in told),
+            trouble=self._trouble,
+        )
+
+    # -- how ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closed.wait(POLL_S):
+            try:
+                self.look()
+                self._trouble = None
+            except InvalidInput as error:
+                why = "; ".join(str(error).splitlines())
+                self._trouble = f"{why} (the head before stays)"
+
+    def look(self) -> None:
+        """Reads what was deployed since; raises InvalidInput where that is no head of the file."""
+        signature = self._signature()
+        if signature == self._seen:
+            return
+        assert self._store is not None
+        if signature is None:
+            remedy = "put it back from a copy, or deploy a head again"
+            named = str(self._spec.fusion.head)
+            raise InvalidInput(Problem(KEY, named, f"{self._store.path} is gone", remedy))
+        head = head_in_force(self._spec)
+        Fuser.under(self._spec, self._lengths, head)
+        self._found.put(head)
+        self._seen = signature
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        """Another one after every deployment, since that renames a new file."""
+        if self._store is None:
+            return None
+        try:
+            found = self._store.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size

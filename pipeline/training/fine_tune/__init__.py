@@ -1,0 +1,1 @@
+"""The last blocks of an encoder, trained further on labelled windows."""

@@ -1,0 +1,54 @@
+"""The pipeline that gives what a stage's last blocks read: as the file has it, up to that stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.errors import InvalidInput, Problem
+from pipeline.spec.own_files import resolved
+from pipeline.spec.problems import suggestion
+from pipeline.training.fine_tune.pictures import LastBlocks
+
+if TYPE_CHECKING:
+    from pipeline.spec import PipelineSpec
+
+TUNABLE = {"image_embedding": LastBlocks}
+KEY = "--fine-tune"
+
+
+def parted(spec: PipelineSpec, stage: str, blocks: int) -> tuple[PipelineSpec, LastBlocks]:
+    """The file with ``Before`` in the stage's place and nothing after it, and its last blocks.
+
+    Raises InvalidInput where the stage is none, or its encoder cannot be trained further.
+    """
+    found = spec.stages.get(stage)
+    if found is None:
+        remedy = suggestion(stage, spec.stages, f"take one of {', '.join(spec.stages)}")
+        raise InvalidInput(Problem(KEY, stage, "it is no stage of the file", remedy))
+    made = TUNABLE.get(found.encoder)
+    if made is None:
+        why = f"its encoder {found.encoder} has no blocks that can be trained here"
+        remedy = f"take a stage of {' or '.join(TUNABLE)}"
+        raise InvalidInput(Problem(KEY, stage, why, remedy))
+    options = resolved(found.encoder, found.options, spec.folder)
+    made.check(f"stages.{stage}", options, blocks)
+    before = found.model_copy(
+        update={"encoder": made.encoder, "options": {**options, "blocks": blocks}, "out": None}
+    )
+    needed = _upstream(spec, stage)
+    stages = {name: each for name, each in spec.stages.items() if name in needed}
+    update = {"rule": "concat", "of": {stage: 1.0}, "head": None, "dim": None, "normalize": "none"}
+    fusion = spec.fusion.model_copy(update=update)
+    only = {"stages": {**stages, stage: before}, "fusion": fusion}
+    return spec.model_copy(update=only), made(options, blocks)
+
+
+def _upstream(spec: PipelineSpec, stage: str) -> set[str]:
+    """The stage and all that it reads, directly or through stages."""
+    found, left = set(), [stage]
+    while left:
+        name = left.pop()
+        if name in spec.stages and name not in found:
+            found.add(name)
+            left += spec.stages[name].of
+    return found
