@@ -57,8 +57,6 @@ _CONSUMER = {
     "fetch_min_bytes": 1,
     # one fetch is in flight a broker: a partition that is resumed or newly assigned waits for it
     "fetch_max_wait_ms": 100,
-    # a broker that hangs is found out by this alone; the client's 30 s would be the gap of a lane
-    "request_timeout_ms": 15_000,
     "max_poll_records": 256,  # what one step of a loop works through while encoders wait
     "retry_backoff_ms": 20,
 }
