@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from actors.cluster import check_resources, connect
 from actors.owner import Hung, OwnerPair, error_of
-from actors.remote import control, encoder_actor, watch
+from actors.remote import control
+from actors.replicas import Replicas, cause_of, device_of
 from actors.view import ClusterView
 from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
@@ -23,7 +24,7 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.ending import await_readable
 from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.host import RunControl
-from pipeline.tasks.planning import Resources, cpus_per_actor, gpus_of, owner_count
+from pipeline.tasks.planning import Resources, cpus_per_actor, owner_count
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
 from pipeline.tasks.telling import Telling
@@ -33,7 +34,6 @@ TICK_S = 0.1
 LAST_TICK_S = 0.01  # once an owner is drained: what is left is its last transaction
 STATUS_EVERY_S = 0.5
 DRAIN_S_MAX = 15.0
-ENCODER_START_S_MAX = 120.0
 RESTARTS_MAX = 100  # of one role in a run: what ends that often will not be mended by starting it
 
 
@@ -56,19 +56,14 @@ class Supervisor:
         self._telling = Telling(steering.say, spec.windows.size_us)
         self._connector = connector
         self._lengths = check_pipeline(spec)
-        self._gpus = {name: gpus_of(spec, name, resources) for name in spec.stages}
         self._cpus = cpus_per_actor(spec, resources)
         self._owner_count = owner_count(spec, resources)
         self._owners: list[OwnerPair] = []
-        self._encoders: dict[str, dict[str, Any]] = {name: {} for name in spec.stages}
-        self._encoder_watches: dict[Any, tuple[str, str]] = {}
-        self._serial = 0
         self._ends: Mapping[TopicPartition, int] | None = None
-        self._hung: set[str] = set()  # replicas that were killed for it
-        self._loading: dict[Any, tuple[str, str]] = {}  # reference -> a replica that starts anew
         self.restarts: dict[str, int] = {}  # role -> count
         self._heads = HeadWatch(spec, self._lengths)
         self.view = ClusterView(self._heads)
+        self._replicas = Replicas(spec, self._lengths, resources, self.view, self._count)
         steering.show(self.view)
 
     # -- start ------------------------------------------------------------------------------
@@ -79,9 +74,7 @@ class Supervisor:
         ``ends``: the owners will run up to there (``--until-end``).
         """
         self._ends = ends
-        for name, stage in self._spec.stages.items():
-            for _ in range(stage.replicas_min):
-                self._start_encoder(name)
+        self._replicas.start()
         run_id = uuid.uuid4().hex[:12]
         slots = layout.slots(self._spec)
         for place in range(self._owner_count):
@@ -90,14 +83,14 @@ class Supervisor:
                 self._owners.append(self._pair(layout, owned, run_id))
         for owner in self._owners:
             owner.spawn()
-        self.view.await_devices(self._device)
+        self.view.await_devices(device_of)
         # The first owner has slot 0: stale_ids says why the order is this one.
         for owner in self._owners:
             owner.fence()
         self._fence_stale(layout)
         for owner in self._owners:
             owner.recover()
-            owner.introduce(ends, self._encoders)
+            owner.introduce(ends, self._replicas.handles)
 
     def _fence_stale(self, layout: Layout) -> None:
         retry = Retry(self._steering.stop)
@@ -128,37 +121,12 @@ class Supervisor:
             self._cpus,
         )
 
-    def _start_encoder(self, stage: str) -> Any:
-        self._serial += 1
-        replica = f"{stage}-{self._serial}"
-        gpus = self._gpus[stage]
-        handle = encoder_actor(self._cpus, gpus).remote(self._spec, stage, self._lengths, gpus)
-        self._encoders[stage][replica] = handle
-        self._encoder_watches[watch(handle)] = (stage, replica)
-        self.view.replica_started(replica, handle)
-        return handle
-
-    @staticmethod
-    def _device(replica: str, ref: Any) -> dict[str, object]:
-        """Waits for a replica: one whose device is not as demanded ends the run here."""
-        try:
-            told: dict[str, object] = ray.get(ref, timeout=ENCODER_START_S_MAX)
-        except GetTimeoutError as error:
-            raise MotetError(
-                f"stage replica {replica}: Ray placed it nowhere within "
-                f"{ENCODER_START_S_MAX:g} s; free CPUs or GPUs, or lower replicas and num_gpus"
-            ) from error
-        except (RayActorError, RayTaskError) as error:
-            raise MotetError(f"stage replica {replica}: {_cause(error)}") from error
-        return told
-
     def pids(self) -> dict[str, list[int]]:
         """Process ids by role: ``ingest``, ``fusion``, ``encoder``."""
-        encoders = [h for replicas in self._encoders.values() for h in replicas.values()]
         return {
             "ingest": ray.get([control(o.ingest.pid).remote() for o in self._owners]),
             "fusion": ray.get([control(o.fusion.pid).remote() for o in self._owners]),
-            "encoder": [int(d["pid"]) for d in ray.get([h.device.remote() for h in encoders])],
+            "encoder": self._replicas.pids(),
         }
 
     # -- watch ------------------------------------------------------------------------------
@@ -205,23 +173,19 @@ class Supervisor:
         for owner in self._owners:
             owner.stop()
             owner.kill()
-        for replicas in self._encoders.values():
-            for handle in replicas.values():
-                ray.kill(handle)
+        self._replicas.close()
 
     def _look(self, tick_s: float) -> None:
         """Sees at once what has ended, and starts it anew."""
-        refs = [*self._encoder_watches, *(ref for owner in self._owners for ref in owner.watches)]
+        refs = [ref for owner in self._owners for ref in owner.watches]
         refs += [owner.drained for owner in self._owners if owner.drained]
-        refs += self._loading
+        refs += self._replicas.references
         ready, _ = ray.wait(refs, num_returns=1, timeout=tick_s)
         for ref in ready:
-            if ref in self._encoder_watches:
-                self._restart_encoder(ref)
-                continue
-            if ref in self._loading:
-                stage, _ = self._loading.pop(ref)  # where it died instead, its watch tells
-                self._tell_replicas(stage)
+            stage = self._replicas.looked_at(ref)
+            if stage is not None:
+                for owner in self._owners:
+                    owner.set_encoders(stage, self._replicas.usable(stage))
                 continue
             for owner in self._owners:
                 if ref == owner.drained:
@@ -235,7 +199,7 @@ class Supervisor:
         try:
             ending = ray.get(ref)
         except RayActorError as error:
-            self._restart(owner, role, "died", _cause(error))
+            self._restart(owner, role, "died", cause_of(error))
         else:
             raise error_of(ending)
 
@@ -253,10 +217,10 @@ class Supervisor:
                 done = False
             except RayActorError:
                 done = False  # its watch tells, and then it is restarted
-        self._end_overdue()
+        self._replicas.end({name for owner in self._owners for name in owner.overdue})
         warnings = [line for owner in self._owners for line in owner.warnings]
         warnings += self._heads.news()
-        self.view.show(self._owners, self._encoders, warnings)
+        self.view.show(self._owners, self._replicas.handles, warnings)
         self._telling.look(
             monotonic_us(),
             sum(owner.totals.windows for owner in self._owners),
@@ -265,14 +229,6 @@ class Supervisor:
             self.view.snapshot().troubles,
         )
         return done
-
-    def _end_overdue(self) -> None:
-        """A replica that hangs is killed; its watch tells, and a new one is started."""
-        overdue = {replica for owner in self._owners for replica in owner.overdue}
-        for replicas in self._encoders.values():
-            for replica in overdue & replicas.keys():
-                self._hung.add(replica)
-                ray.kill(replicas[replica])
 
     def _restart(self, owner: OwnerPair, role: str, word: str, cause: str) -> None:
         """Both halves anew; one that dies while it starts is started again.
@@ -287,49 +243,19 @@ class Supervisor:
                 owner.spawn(again=True)
                 owner.fence()
                 owner.recover()
-                encoders = {stage: self._usable(stage) for stage in self._encoders}
-                owner.introduce(self._ends, encoders)
+                owner.introduce(self._ends, self._replicas.all_usable)
                 owner.begin()
                 return
             except RayActorError as error:
-                word, cause = "died", _cause(error)
-
-    def _restart_encoder(self, ref: Any) -> None:
-        stage, replica = self._encoder_watches.pop(ref)
-        hung = replica in self._hung
-        self._hung.discard(replica)
-        del self._encoders[stage][replica]
-        self.view.replica_ended(replica)
-        cause = "it held a batch for too long" if hung else "its process died"
-        self._count("encoder", "hung" if hung else "died", replica, cause)
-        handle = self._start_encoder(stage)
-        self._loading[control(handle.device).remote()] = (stage, f"{stage}-{self._serial}")
-        self._tell_replicas(stage)
-
-    def _tell_replicas(self, stage: str) -> None:
-        for owner in self._owners:
-            owner.set_encoders(stage, self._usable(stage))
-
-    def _usable(self, stage: str) -> dict[str, Any]:
-        """Not those that still load, as long as there are others: what they got would wait."""
-        loading = {replica for _, replica in self._loading.values()}
-        replicas = self._encoders[stage]
-        loaded = {name: replicas[name] for name in replicas.keys() - loading}
-        return loaded or replicas
+                word, cause = "died", cause_of(error)
 
     def _count(self, role: str, word: str, what: str, cause: str) -> None:
         self.restarts[role] = self.restarts.get(role, 0) + 1
         self.view.restarted(role, word)
-        self.view.show(self._owners, self._encoders)
+        self.view.show(self._owners, self._replicas.handles)
         self._steering.say(f"motet: {role} of {what} ended ({cause}); starting it anew")
         if self.restarts[role] > RESTARTS_MAX:
             raise MotetError(f"{role} of {what} ended {RESTARTS_MAX} times; last: {cause}")
-
-
-def _cause(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # behind that stand half a page of guesses about the machine
-    return lines[-1].partition(" Worker exit type:")[0] if lines else repr(error)
 
 
 def run_on_ray(
