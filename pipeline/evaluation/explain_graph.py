@@ -20,6 +20,7 @@ from pipeline.evaluation.explain_occlusion import Cut
 from pipeline.lane import ClosedWindow, LaneRecord
 from pipeline.record import MediaRecord
 from pipeline.spec import PipelineSpec
+from pipeline.spec.graph import reached
 from pipeline.spec.user_class import one_line
 from pipeline.tasks.jobs import JobMaker
 
@@ -70,7 +71,7 @@ class StageGraph:
         self.lengths = check_pipeline(spec)
         self._jobs = JobMaker(spec).make(window).jobs
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        needed = _needed(spec)
+        needed = reached({name: each.of for name, each in spec.stages.items()}, spec.fusion.of)
         self.stages = tuple(stage for stage in self._jobs if stage in needed)
         self.encoders: dict[str, Encoder] = {}
         for stage in self.stages:
@@ -197,18 +198,6 @@ def window_of(
             if body.ts_us < end_us and body.end_us > start_us:
                 present.add(name)
     return ClosedWindow(stream, start_us, end_us, content, tuple(sorted(present)))
-
-
-def _needed(spec: PipelineSpec) -> set[str]:
-    """The stages in ``fusion.of``, and all that they read."""
-    found: set[str] = set()
-    left = list(spec.fusion.of)
-    while left:
-        stage = left.pop()
-        if stage in spec.stages and stage not in found:
-            found.add(stage)
-            left += spec.stages[stage].of
-    return found
 
 
 def _own(clip: Clip) -> Clip:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 Reads = Mapping[str, Collection[str]]  # stage -> names that it reads, inputs or stages
 
@@ -43,11 +43,16 @@ def order(reads: Reads) -> tuple[str, ...]:
 
 def sources(reads: Reads, stage: str) -> frozenset[str]:
     """Names that are no stages and that ``stage`` reads, directly or through stages."""
+    return frozenset(reached(reads, [stage]) - reads.keys())
+
+
+def reached(reads: Reads, names: Iterable[str]) -> set[str]:
+    """The names, and all inputs and stages that they read, directly or through stages."""
     seen: set[str] = set()
-    pending = list(reads[stage])
+    pending = list(names)
     while pending:
         name = pending.pop()
         if name not in seen:
             seen.add(name)
             pending.extend(reads.get(name, ()))
-    return frozenset(seen - reads.keys())
+    return seen

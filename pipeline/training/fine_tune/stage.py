@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InvalidInput, Problem
+from pipeline.spec.graph import reached
 from pipeline.spec.own_files import resolved
 from pipeline.spec.problems import suggestion
 from pipeline.training.fine_tune.pictures import LastBlocks
@@ -35,20 +36,9 @@ def parted(spec: PipelineSpec, stage: str, blocks: int) -> tuple[PipelineSpec, L
     before = found.model_copy(
         update={"encoder": made.encoder, "options": {**options, "blocks": blocks}, "out": None}
     )
-    needed = _upstream(spec, stage)
+    needed = reached({name: each.of for name, each in spec.stages.items()}, [stage])
     stages = {name: each for name, each in spec.stages.items() if name in needed}
     update = {"rule": "concat", "of": {stage: 1.0}, "head": None, "dim": None, "normalize": "none"}
     fusion = spec.fusion.model_copy(update=update)
     only = {"stages": {**stages, stage: before}, "fusion": fusion}
     return spec.model_copy(update=only), made(options, blocks)
-
-
-def _upstream(spec: PipelineSpec, stage: str) -> set[str]:
-    """The stage and all that it reads, directly or through stages."""
-    found, left = set(), [stage]
-    while left:
-        name = left.pop()
-        if name in spec.stages and name not in found:
-            found.add(name)
-            left += spec.stages[name].of
-    return found
