@@ -42,6 +42,11 @@ def pytest_configure() -> None:
         from kafka.net.inet import KafkaNetSocket
 
         KafkaNetSocket.socket = lambda _self, *given: _ClosedWhenDropped(*given)
+    if find_spec("librosa"):
+        from pipeline.encoders.one_compiler import one_compiler
+
+        with one_compiler():  # the workers of a run import their tests at the same moment
+            import librosa.beat  # noqa: F401  (with all that it compiles when it is imported)
 
 
 class _ClosedWhenDropped(socket.socket):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.encoders.base import Clip, Vector
+from pipeline.encoders.one_compiler import one_compiler
 from pipeline.encoders.options import flag, whole, wrong_option
 from pipeline.encoders.over_time import OverTime, feature_config, window_samples
 from pipeline.encoders.quiet import QUIET
@@ -116,12 +117,13 @@ class LibrosaFeature:
     ) -> None:
         self.rate = whole("rate", rate, 1, RATE_MAX, "Hz")
         self._name = name
-        self._function = _librosa_function(name)
-        _check_arguments(name, self._function, arguments)
-        self._arguments = arguments
-        if "sr" in inspect.signature(self._function).parameters:
-            self._arguments = {**arguments, "sr": self.rate}
-        self.length = self._probe()
+        with one_compiler():
+            self._function = _librosa_function(name)
+            _check_arguments(name, self._function, arguments)
+            self._arguments = arguments
+            if "sr" in inspect.signature(self._function).parameters:
+                self._arguments = {**arguments, "sr": self.rate}
+            self.length = self._probe()
 
     def _probe(self) -> int:
         """The vector's length, from a second of noise; here wrong arguments come to light.
