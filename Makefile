@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo example test lint type arch fmt sim faults fuzz mutants overload lock bench bench-features bench-gpu clean
+.PHONY: help install demo example test lint type arch fmt sim faults fuzz mutants overload lock bench bench-peers bench-features bench-gpu clean
 .PHONY: eval-classic eval-digits eval-speech eval-stamps eval-translate
 
 help:  ## this list
@@ -82,6 +82,10 @@ overload: $(STAMP)  ## memory of every process while an encoder is too slow (ARG
 
 bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 	$(BIN)/python tests/bench/throughput.py $(ARGS)
+
+bench-peers: $(STAMP)  ## the same job by Quix Streams, Bytewax and Ray Data, each in an environment of its own
+	$(BIN)/python tests/bench/throughput.py \
+		--sides plain,quix,bytewax,ray-data,quix-torch,bytewax-torch,ray-data-torch,local,ray $(ARGS)
 
 bench-features: $(STAMP)  ## audio features against librosa, on one core
 	$(BIN)/python tests/bench/features_bench.py $(ARGS)

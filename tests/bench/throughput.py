@@ -6,7 +6,12 @@ with a kafka-python producer in transactions of 250 ms: exactly once, without wi
 or recovery. All sides read the same topic; every run writes into topics of its own, and its
 results are checked against each other. Start-up is reported apart.
 
+Peers (``tests/bench/peers``) do the same job by programs of their own, in environments made
+below ``.bench``: ``--sides plain,quix,bytewax,ray-data,bytewax-torch,local,ray``; ``-torch`` gives
+them motet's own features. A peer that never closes the last windows of a stream may leave them out.
+
     make bench                      # or: python tests/bench/throughput.py --rounds 3 --json FILE
+    make bench-peers
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from peers.environments import PACKAGES, program_of, python_of
 
 from pipeline.broker import server
 from pipeline.clock import wall_us
@@ -32,6 +38,8 @@ from pipeline.slot.ports import OutRecord, TopicPartition
 from pipeline.tasks.results import rfc3339
 
 STREAMS, LANES, RATE = 32, 4, 16_000
+OPEN_AT_END = {"quix": 2}  # windows of each stream: it closes one when a later record comes
+PEERS_HOME = Path(__file__).parents[2] / ".bench" / "peers"
 PIPELINE = """
 version: 1
 name: {name}
@@ -168,9 +176,16 @@ def run_plain(bootstrap: str, name: str, features: str) -> None:
     producer.close()
 
 
-def means_of(connector: KafkaConnector, topic: str) -> dict[str, float]:
-    """By stream, the sum of all its vectors: equal sides have equal sums."""
-    sums: dict[str, float] = {}
+def peer(bootstrap: str, name: str, side: str, records: int) -> dict[str, float]:
+    """A peer's own program on the job, in its own environment."""
+    which, kind = (side.removesuffix("-torch"), "torch" if side.endswith("-torch") else "librosa")
+    python = python_of(which, PEERS_HOME)
+    return run([str(python), str(program_of(which)), bootstrap, name, kind, str(records)])
+
+
+def sums_of(connector: KafkaConnector, topic: str) -> dict[str, list[float]]:
+    """By stream, the sum of each of its vectors, in the order of time where a result tells it."""
+    found: dict[str, list[tuple[int, float]]] = {}
     control, source = connector.control(), connector.source()
     partitions = [TopicPartition(topic, lane) for lane in range(LANES)]
     ends = control.stable_ends(partitions)
@@ -182,10 +197,23 @@ def means_of(connector: KafkaConnector, topic: str) -> dict[str, float]:
             for record in fetch.records:
                 value = json.loads(record.value)
                 vector = value["vector"] if "vector" in value else value["output"]["vector"]
-                sums[value["stream"]] = sums.get(value["stream"], 0.0) + sum(vector)
+                of_stream = found.setdefault(value["stream"], [])
+                of_stream.append((value.get("start_us", len(of_stream)), sum(vector)))
     source.close()
     control.close()
-    return sums
+    return {stream: [each for _, each in sorted(sums)] for stream, sums in found.items()}
+
+
+def check(side: str, sums: dict[str, list[float]], reference: dict[str, list[float]]) -> None:
+    """AssertionError where results differ, or a window is missing that the side should close."""
+    assert sums.keys() == reference.keys(), f"{side} has other streams"
+    for stream, theirs in reference.items():
+        missing = len(theirs) - len(sums[stream])
+        assert missing == OPEN_AT_END.get(side.removesuffix("-torch"), 0), (
+            f"{side}: {missing} missing"
+        )
+        worst = max(abs(a - b) for a, b in zip(sums[stream], theirs, strict=False))
+        assert worst < 1e-2, f"{side} gives other results in {stream}: {worst}"
 
 
 def main() -> None:
@@ -212,7 +240,7 @@ def measure(bootstrap: str, given: argparse.Namespace, folder: Path) -> dict[str
     publish(connector, given.records)
     sides = given.sides.split(",")
     figures: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    reference: dict[str, float] | None = None
+    reference: dict[str, list[float]] | None = None
     for number in range(given.rounds):
         for side in sides:
             name = f"{side}-{number}"
@@ -221,16 +249,16 @@ def measure(bootstrap: str, given: argparse.Namespace, folder: Path) -> dict[str
             if side.startswith("plain"):
                 kind = "torch" if side == "plain-torch" else "librosa"
                 figure = plain_loop(bootstrap, name, kind)
+            elif side.removesuffix("-torch") in PACKAGES:
+                figure = peer(bootstrap, name, side, given.records)
             else:
                 figure = motet(bootstrap, name, folder, *(["--local"] if side == "local" else []))
             figure["rate"] = figure["windows"] / figure["seconds"]
             figures[side].append(figure)
-            sums = means_of(connector, f"{name}.results")
+            sums = sums_of(connector, f"{name}.results")
             reference = reference or sums
-            assert sums.keys() == reference.keys()
-            worst = max(abs(sums[s] - reference[s]) for s in sums)
-            assert worst < 1e-2 * given.records, f"{side} gives other results: {worst}"
-            assert figure["windows"] == given.records
+            check(side, sums, reference)
+            assert figure["windows"] == sum(len(each) for each in sums.values())
             print(f"{name}: {figure['rate']:.0f} windows/s, start {figure['start_seconds']:.1f} s")
     control.close()
     base = statistics.median(f["rate"] for f in figures[sides[0]])
