@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo example test lint type arch fmt sim faults fuzz mutants overload lock bench bench-peers bench-features bench-gpu clean
+.PHONY: help install demo example test lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-peers bench-features bench-gpu clean
 .PHONY: eval-classic eval-digits eval-speech eval-stamps eval-translate
 
 help:  ## this list
@@ -41,7 +41,7 @@ example: $(STAMP)  ## a worked pipeline, from nothing to its figures: EXAMPLE=wa
 	@$(BIN)/python docs/examples/run.py $(or $(EXAMPLE),ward) $(ARGS)
 
 test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) arch type  ## ruff, import contracts and types
 	$(BIN)/ruff check .
@@ -70,6 +70,9 @@ sim: $(STAMP)  ## simulated lives of a whole pipeline (SEEDS=50000 of them, or S
 
 faults: $(STAMP)  ## the table of faults on a real Kafka and Ray (FAULT="F1 F8", ARGS="--short --markdown")
 	@$(BIN)/python tests/faults $(FAULT) $(ARGS)
+
+soak: $(STAMP)  ## faults at random times for HOURS=0.5, and what grows meanwhile (ARGS="--seed 7 --slack 3")
+	@$(BIN)/python tests/faults/soak.py --hours $(or $(HOURS),0.5) $(ARGS)
 
 fuzz: $(STAMP)  ## damaged records of every type, RECORDS=10000 of each
 	MOTET_FUZZ_RECORDS=$(or $(RECORDS),10000) $(BIN)/pytest tests/core/test_media_fuzz.py -s $(ARGS)
