@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo example test lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-peers bench-features bench-gpu clean
+.PHONY: help install demo docs example test metrics lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-peers bench-features bench-gpu clean
 .PHONY: eval-classic eval-digits eval-speech eval-stamps eval-translate
 
 help:  ## this list
@@ -43,6 +43,9 @@ example: $(STAMP)  ## a worked pipeline, from nothing to its figures: EXAMPLE=wa
 test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+metrics: $(STAMP)  ## writes docs/METRICS.md anew from the catalogue
+	$(BIN)/python -m pipeline.tasks.metrics_page > docs/METRICS.md
+
 lint: $(STAMP) arch type  ## ruff, import contracts and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,6 +59,14 @@ type: $(STAMP)
 fmt: $(STAMP)  ## formats the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+SITE_VENV := .venv-docs
+
+docs:  ## the documentation as a site in site/ (mkdocs-material, in an environment of its own)
+	@test -x $(SITE_VENV)/bin/mkdocs || { $(if $(UV),uv venv -q,$(PYTHON) -m venv) $(SITE_VENV) && \
+		$(if $(UV),uv pip install -q --python $(SITE_VENV)/bin/python,$(SITE_VENV)/bin/python -m pip install -q) \
+		"mkdocs>=1.6,<2" "mkdocs-material>=9.5"; }
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict
 
 lock:  ## renews the hash-locked versions that are installed everywhere
 	uv pip compile pyproject.toml --extra broker --extra dev --python-version 3.11 --universal \

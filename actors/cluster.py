@@ -10,15 +10,19 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 from ray.job_config import JobConfig
 
+from actors import ray_words
 from pipeline.clock import monotonic_us
 from pipeline.errors import InvalidInput, Problem, Unreachable
+from pipeline.scaling.ground import Node
 from pipeline.spec import PipelineSpec
+from pipeline.spec.units import Wrong, parse_size
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.planning import Resources, missing
 
@@ -28,6 +32,7 @@ ENVIRONMENT = {
     "RAY_task_events_report_interval_ms": "0",
 }
 CONNECT_US = 30_000_000
+GPU_MEMORY = "motet/gpu-memory"  # of each GPU of a node: ray start --labels motet/gpu-memory=80GiB
 _WANTS_TOKEN = (
     "it may want its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 )
@@ -55,8 +60,24 @@ def connect(spec: PipelineSpec, control: RunControl | None = None) -> Resources:
                 "`ray start --head`, or take `auto` for a local one, or `--local` for none. "
                 f"If there is one, {_WANTS_TOKEN}"
             ) from error
-    total = ray.cluster_resources()
-    return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+    return Resources.of(alive_nodes())
+
+
+def alive_nodes() -> list[Node]:
+    """Nodes by Ray's ids. Memory of GPUs is known where the label GPU_MEMORY says it."""
+    return [_node(node) for node in ray.nodes() if node["Alive"]]
+
+
+def _node(told: dict[str, Any]) -> Node:
+    resources = told["Resources"]
+    size = (told.get("Labels") or {}).get(GPU_MEMORY)
+    try:
+        memory_bytes = None if size is None else parse_size(size)
+    except Wrong as wrong:
+        where = f"the label {GPU_MEMORY} of node {told['NodeManagerAddress']}"
+        raise InvalidInput(Problem(where, str(size), wrong.why, wrong.remedy)) from None
+    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0.0))
+    return Node(told["NodeID"], cpus, gpus, memory_bytes, int(resources.get("memory", 0)) or None)
 
 
 @contextmanager
@@ -98,6 +119,7 @@ def _await_port(address: str, control: RunControl) -> None:
 def _init(address: str, control: RunControl) -> None:
     # One that was given in the environment is joined; else a local one is started.
     given = os.environ.get("RAY_ADDRESS") if address == "auto" else address
+    ray_words.take_over(control.say)
     if given and given != "auto":
         _await_port(given, control)
     if given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -10,21 +11,25 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from actors.logged import Logged
 from actors.packing import PackedBatch, PackedResults, pack_results, unpack
 from pipeline.batching.batch import BatchRun, JobResult, together
+from pipeline.batching.pace import BatchPace
 from pipeline.clock import monotonic_us, thread_us
 from pipeline.errors import MotetError
-from pipeline.spec import PipelineSpec
+from pipeline.spec import PipelineSpec, format_size
 
 if TYPE_CHECKING:
     from pipeline.tasks.micro_batcher import Outcome
+
+_log = logging.getLogger(__name__)
 
 
 class DeviceMismatch(MotetError):
     """An encoder was not given the device that its stage demands."""
 
 
-class EncoderActor:
+class EncoderActor(Logged):
     """Stateless: any batch may go to any replica, and go again elsewhere after a death.
 
     Invariant: it runs on the device that was demanded, or does not start. Calls of ``encode``
@@ -32,30 +37,40 @@ class EncoderActor:
     """
 
     def __init__(
-        self, spec: PipelineSpec, stage: str, lengths: Mapping[str, int], num_gpus: float
+        self,
+        spec: PipelineSpec,
+        stage: str,
+        lengths: Mapping[str, int],
+        num_gpus: float,
+        neighbours: int,
     ) -> None:
+        """``neighbours``: replicas of the stage that a node may come to have, this one included."""
         # Here and not above: whoever holds a handle of this class imports its module, and an
         # ingest process would pay 300 MB and two seconds for a torch that it never uses.
         import torch
 
-        from pipeline.batching.pace import BatchPace
         from pipeline.encoders.decode_pool import DecodePool, decode_threads
         from pipeline.tasks.encode import encode_task
         from pipeline.tasks.host import settle_heap
         from pipeline.tasks.micro_batcher import MicroBatcher
 
+        self._begin_logs(spec, "encoder", stage=stage)
         self._ids = _assigned_gpus(stage, num_gpus)
         on_gpu = bool(self._ids) and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
-        pool = DecodePool(decode_threads(os.cpu_count() or 1), thread_us)
+        cores = max(1, (os.cpu_count() or 1) // neighbours)  # together they have all
+        pool = DecodePool(decode_threads(cores), thread_us)
         task = encode_task(spec, stage, self._device, lengths, pool)
         declared = spec.stages[stage]
+        if on_gpu and declared.gpu_memory_bytes is not None:
+            _limit_memory(stage, declared.gpu_memory_bytes)
         pace = BatchPace(declared.batch_max, declared.latency_target_us)
         self._batcher = MicroBatcher(task.finish, pace, monotonic_us, task.begin)
         self._batch_max = declared.batch_max
         threading.Thread(target=self._batcher.serve, name="encoder", daemon=True).start()
         settle_heap()
+        _log.info("ready on %s", self._device)
 
     def encode(self, batch: PackedBatch) -> tuple[PackedResults, BatchRun]:
         jobs = unpack(batch, monotonic_us())
@@ -73,6 +88,11 @@ class EncoderActor:
             runs.append(found[1])
         return pack_results(results), together(runs)
 
+    def set_limits(self, batch_max: int, latency_target_us: int | None) -> None:
+        """For the batches that come from now on."""
+        self._batch_max = batch_max
+        self._batcher.set_pace(BatchPace(batch_max, latency_target_us))
+
     def device(self) -> dict[str, object]:
         """What it runs on: torch device, GPU ids that Ray assigned, node and process."""
         context = ray.get_runtime_context()
@@ -86,6 +106,20 @@ class EncoderActor:
     def watch(self) -> None:
         """Never returns: its reference fails when the process dies."""
         threading.Event().wait()
+
+
+def _limit_memory(stage: str, most_bytes: int) -> None:
+    """What is declared is all that torch may take: a neighbour on the GPU keeps the rest."""
+    import torch
+
+    for number in range(torch.cuda.device_count()):
+        total_bytes = torch.cuda.get_device_properties(number).total_memory
+        if most_bytes > total_bytes:
+            raise DeviceMismatch(
+                f"stages.{stage}.gpu_memory = {format_size(most_bytes)}: the GPU that Ray assigned "
+                f"has {format_size(total_bytes)}"
+            )
+        torch.cuda.set_per_process_memory_fraction(most_bytes / total_bytes, number)
 
 
 def _assigned_gpus(stage: str, num_gpus: float) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from actors.logged import Logged
 from actors.packing import PackedMessages, unpack_messages
 from actors.watch import Ending, FusionStatus, Watched, ending_of
 from pipeline.clock import monotonic_us
@@ -19,10 +21,13 @@ from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.host import settle_heap
 from pipeline.tasks.retry import Retry
-from pipeline.tasks.starting import Layout, SlotOwner, fence_all, recover_all
+from pipeline.tasks.starting import Layout, SlotOwner, close_all, fence_all, recover_all
+from pipeline.tracing import tracer_of
+
+_log = logging.getLogger(__name__)
 
 
-class FusionActor:
+class FusionActor(Logged):
     """Fences and recovers its slots, then joins, fuses and commits what ingest sends.
 
     Invariant: messages of another epoch than its producers' are dropped.
@@ -40,6 +45,7 @@ class FusionActor:
         again: bool,
     ) -> None:
         """``head``: as the driver read it; ``again``: in place of one of this run that ended."""
+        self._begin_logs(spec, "fusion", slot=list(slots))
         self._spec = spec
         self._lengths = lengths
         self._stop = threading.Event()
@@ -49,7 +55,8 @@ class FusionActor:
             for slot in slots
         }
         fuser = Fuser.under(spec, lengths, head)
-        self._task = FusionTask(spec, lengths, slots, layout.message_bytes, fuser)
+        self._tracer = tracer_of(spec.name)
+        self._task = FusionTask(spec, lengths, slots, layout.message_bytes, fuser, self._tracer)
         self._watched = Watched("fusion")
         self._runner: FusionRunner | None = None
         settle_heap()
@@ -60,14 +67,18 @@ class FusionActor:
             fence_all(self._owners, self._retry)
         except Exception as error:
             return ending_of(error)
-        return {slot: owner.epoch for slot, owner in self._owners.items()}
+        epochs = {slot: owner.epoch for slot, owner in self._owners.items()}
+        self._owns(epochs)
+        return epochs
 
     def recover(self) -> dict[int, dict[int, LaneCut]] | Ending:
         """The claimed cuts of its slots; only after all ids of the pipeline were fenced."""
         try:
-            return recover_all(self._owners, self._spec, self._retry)
+            cuts = recover_all(self._owners, self._spec, self._retry)
         except Exception as error:
             return ending_of(error)
+        _log.info("recovered and claimed", extra={"facts": {"cuts": _numbers(cuts)}})
+        return cuts
 
     def meet(self, ingest: Any) -> None:
         """Knows its other half: a handle that comes here has its class's module imported."""
@@ -109,11 +120,22 @@ class FusionActor:
         """Returns when the loop has ended; its reference fails when the process dies."""
         return self._watched.wait()
 
-    def stop(self) -> None:
-        """Ends the loop after the transactions that are under way, and closes the producers."""
+    def stop(self, patience_s: float) -> None:
+        """Ends the loop after the transactions that are under way, and closes the producers.
+
+        ``patience_s``: for these; where the broker is away they are tried no more after it.
+        """
         if self._runner is not None:
             self._runner.stop()
-            self._watched.wait()
+            self._watched.wait(patience_s)
         self._stop.set()
-        for owner in self._owners.values():
-            owner.close()
+        if self._runner is not None:
+            self._watched.wait()
+        if self._tracer is not None:
+            self._tracer.flush()
+        close_all(self._owners)
+
+
+def _numbers(cuts: Mapping[int, Mapping[int, LaneCut]]) -> dict[int, int]:
+    """By lane, the number of its newest cut."""
+    return {lane: cut.number for of_slot in cuts.values() for lane, cut in of_slot.items()}

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 from ray import ObjectRef
 from ray.exceptions import RayActorError
 
+from actors.logged import Logged
 from actors.packing import pack, pack_messages, unpack_results
 from actors.watch import Ending, IngestStatus, Watched
 from pipeline.batching.dispatch import Assignment
@@ -22,12 +24,13 @@ from pipeline.tasks.host import settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.messages import Deliveries
+from pipeline.tracing import tracer_of
 
 # A call costs 5 ms of processor time on all sides together, of which 2 MB of payload are 0.4.
 CALL_BATCHES = 2
 
 
-class IngestActor:
+class IngestActor(Logged):
     """Reads its lanes, closes windows, sends them to encoders and what came of them to fusion.
 
     Every batch is pulled back by this actor, so that a replica's death loses nothing: the
@@ -36,12 +39,15 @@ class IngestActor:
 
     def __init__(self, spec: PipelineSpec, connector: Connector) -> None:
         """Only starts the process; ``meet`` gives it its slots."""
+        self._begin_logs(spec, "ingest")
         self._spec = spec
         self._connector = connector
         self._watched = Watched("ingest")
+        self._tracer = tracer_of(spec.name)
         self._handed = HandedOver(spec.outputs.dead_letter)
         self._encoders: dict[str, Any] = {}  # replica -> handle
         self._stages: dict[str, list[str]] = {}
+        self._number = 0  # of the last change of replicas
         self._replicas_lock = threading.Lock()  # told by the supervisor, and by a batch's death
         settle_heap()
 
@@ -60,9 +66,10 @@ class IngestActor:
         and the modules of the others' classes are imported with their handles.
         """
         self._epochs = dict(epochs)
+        self._owns(epochs)
         self._fusion = fusion
         self._runner = IngestRunner(
-            IngestTask(self._spec, cuts, ends, message_bytes, CALL_BATCHES),
+            IngestTask(self._spec, cuts, ends, message_bytes, CALL_BATCHES, self._tracer),
             self._connector.source(),
             self._encode,
             self._deliver,
@@ -74,11 +81,16 @@ class IngestActor:
     def start(self) -> None:
         self._watched.start(self._runner.run)
 
-    def set_encoders(self, stage: str, replicas: dict[str, Any]) -> None:
+    def set_encoders(self, stage: str, replicas: dict[str, Any], number: int = 0) -> None:
+        """``number`` grows: it comes back with ``IngestStatus.holding``."""
         with self._replicas_lock:
             self._encoders |= replicas
             self._stages[stage] = list(replicas)
-            self._runner.post_replicas(stage, list(replicas))
+            self._number = number
+            self._runner.post_replicas(stage, list(replicas), number)
+
+    def set_limits(self, stage: str, batch_max: int, timeout_us: int) -> None:
+        self._runner.post_limits(stage, batch_max, timeout_us)
 
     def committed(self, slot: int, numbers: dict[int, int]) -> None:
         self._runner.post_committed(slot, numbers)
@@ -89,17 +101,21 @@ class IngestActor:
     def wait_drained(self) -> None:
         """Returns once nothing is in flight any more; a thread of the actor waits meanwhile."""
         self._runner.drained.wait()
+        if self._tracer is not None:
+            self._tracer.flush()
 
     def status(self, seen: Mapping[int, int]) -> IngestStatus:
         """``seen``: by lane, the newest cut that is known to be committed and counted."""
         runner = self._runner
         self._handed.forget(seen)
+        self._let_go()
         return IngestStatus(
             runner.drained.is_set(),
             runner.delivered,
             runner.waiting,
             runner.take_warnings(),
             runner.overdue,
+            runner.holding,
             monotonic_us() - runner.stepped_us,
             runner.view,
             runner.not_ready,
@@ -108,6 +124,10 @@ class IngestActor:
     def handed_over(self) -> Handed:
         """What of it may be committed without being counted: asked where its other half died."""
         return self._handed.held()
+
+    def node(self) -> str:
+        """Ray's id of the node that it runs on."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def pid(self) -> int:
         return os.getpid()
@@ -142,6 +162,16 @@ class IngestActor:
             self._runner.post_lost(assignment.number, f"{type(error).__name__}: {cause}")
         else:
             self._runner.post_batch(assignment.number, unpack_results(packed), run)
+
+    def _let_go(self) -> None:
+        """Handles of replicas that are used no more: of those that came since nothing is known."""
+        if self._runner.holding is None:
+            return
+        told, holding = self._runner.holding
+        with self._replicas_lock:
+            if told == self._number:
+                used = holding.union(*self._stages.values())
+                self._encoders = {n: each for n, each in self._encoders.items() if n in used}
 
     def _forget(self, stage: str, replica: str) -> None:
         """At once, not when the supervisor tells: or the batch would go to the dead again."""

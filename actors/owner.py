@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from actors.placement import Places
 from actors.remote import control, drained, fusion_actor, ingest_actor, watch
 from actors.watch import Ending, FusionStatus, IngestStatus
-from pipeline.errors import Fenced, MotetError, PositionLost
+from pipeline.clock import monotonic_us
+from pipeline.errors import Fenced, MotetError, PositionLost, TakenOver
 from pipeline.fusion.head_files import LoadedHead
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.handed_over import Handed
 from pipeline.tasks.owner_figures import OwnerFigures
-from pipeline.tasks.starting import Layout
+from pipeline.tasks.retry import Retry
+from pipeline.tasks.starting import Layout, SlotOwner, close_all
 from pipeline.tasks.totals import Totals
 
+LOOK_S = 0.2  # between two looks at whether the run is told to stop
 STATUS_S = 10.0
 LAST_S = 5.0  # of an owner that is killed then
+TAKE_S = 3.0  # of one that takes its slots while the run is told to stop
+CLAIM_S = 8.0  # within which one that took over has claimed the slots
+PATIENCE_S = 2.0  # of them for its transactions that are under way
 HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent broker included
 
 
@@ -45,13 +53,17 @@ class OwnerPair:
         run_id: str,
         lengths: Mapping[str, int],
         head: LoadedHead | None,
-        num_cpus: float,
+        places: Places,
+        stop: threading.Event,
     ) -> None:
+        """``stop``: the run is told to stop, and waits for no slot any more."""
         self.slots = list(slots)
+        self._stop = stop
         self._spec = spec
         self._connector = connector
         self._layout = layout
-        self._num_cpus = num_cpus
+        self._places = places
+        self.name = f"owner-{slots[0]}"
         self._fusion_args = (spec, connector, layout, list(slots), run_id, dict(lengths))
         self._head = head
         self.fusion: Any = None
@@ -61,6 +73,9 @@ class OwnerPair:
         self.waiting: list[str] = []
         self.warnings: list[str] = []
         self.overdue: list[str] = []
+        # Replicas that get batches of its, or have some; None: not told since they were changed.
+        self.holding: frozenset[str] | None = None
+        self._told = 0  # how often they were changed
         self._epochs: dict[int, int] = {}
         self._cuts: dict[int, dict[int, LaneCut]] = {}
         self.counted = OwnerFigures()
@@ -71,17 +86,19 @@ class OwnerPair:
 
         ``again``: in place of ones that ended; they take nothing back from a run that took over.
         """
-        self.fusion = fusion_actor(self._num_cpus).remote(*self._fusion_args, self._head, again)
-        self.ingest = ingest_actor(self._num_cpus).remote(self._spec, self._connector)
+        cpus = self._places.cpus
+        ingest_at, fusion_at = self._places.owner(self.name)
+        self.fusion = fusion_actor(cpus, fusion_at).remote(*self._fusion_args, self._head, again)
+        self.ingest = ingest_actor(cpus, ingest_at).remote(self._spec, self._connector)
 
     def fence(self) -> None:
         """Older owners of the slots can commit nothing from here on; both processes are up."""
-        self._epochs = _answer(self.fusion.fence.remote())
-        ray.get(self.ingest.pid.remote())
+        self._epochs = self._answer(self.fusion.fence.remote())
+        self._places.stands(self.name, ray.get(self.ingest.node.remote()))
 
     def recover(self) -> None:
         """Claims the slots; all ids of the pipeline must have been fenced before."""
-        self._cuts = _answer(self.fusion.recover.remote())
+        self._cuts = self._answer(self.fusion.recover.remote())
         lanes = {lane: cut for cuts in self._cuts.values() for lane, cut in cuts.items()}
         self.counted.recovered({lane: cut.number for lane, cut in lanes.items()})
 
@@ -91,7 +108,10 @@ class OwnerPair:
         encoders: Mapping[str, Mapping[str, Any]],
     ) -> None:
         """Both halves know what was recovered, each other and the replicas; nothing runs yet."""
-        handles = {stage: dict(replicas) for stage, replicas in encoders.items()}
+        handles = {
+            stage: self._places.near_first(self.name, replicas)
+            for stage, replicas in encoders.items()
+        }
         fusion = self.fusion.meet.remote(self.ingest)
         ingest = self.ingest.meet.remote(
             self._cuts, self._epochs, ends, self._layout.message_bytes, self.fusion, handles
@@ -109,13 +129,44 @@ class OwnerPair:
         self._head = head
         control(self.fusion.swap).remote(head)
 
+    def demand_ours(self) -> None:
+        """Raises Fenced where another run has claimed slots of this owner, which was fenced.
+
+        A claim follows a takeover within moments. Where none does nobody took over: a coordinator
+        that failed amid our own transaction may hold an epoch that it has given to nobody.
+        """
+        spec, connector, layout, slots, run_id, _ = self._fusion_args
+        retry = Retry(self._stop)
+        ours = {
+            slot: SlotOwner(layout.identity(spec, slot, run_id), connector, retry, again=True)
+            for slot in slots
+        }
+        until_us, answered = monotonic_us() + round(CLAIM_S * 1e6), False
+        try:
+            while not (answered and monotonic_us() > until_us) and not self._stop.is_set():
+                answered = all(slot.is_ours() for slot in ours.values())
+                self._stop.wait(LOOK_S)
+        finally:
+            close_all(ours)
+
+    def respec(self, spec: PipelineSpec, stages: Iterable[str]) -> None:
+        """The file with other limits of these stages; one that is started again has them too."""
+        self._spec = spec
+        self._fusion_args = (spec, *self._fusion_args[1:])
+        for stage in stages:
+            limits = spec.stages[stage]
+            self.ingest.set_limits.remote(stage, limits.batch_max, limits.timeout_us)
+
     def set_encoders(self, stage: str, replicas: Mapping[str, Any]) -> None:
-        self.ingest.set_encoders.remote(stage, dict(replicas))
+        self._told += 1
+        self.holding = None
+        near_first = self._places.near_first(self.name, replicas)
+        self.ingest.set_encoders.remote(stage, near_first, self._told)
 
     def last_words(self, role: str) -> None:
         """What a half that lives still knows, where the other one or both (``role``) end."""
         if role == "ingest":
-            _last(control(self.fusion.stop).remote())
+            _last(control(self.fusion.stop).remote(PATIENCE_S))
             fusion: FusionStatus | None = _last(control(self.fusion.status).remote())
             if fusion is not None:
                 self.counted.told(None, fusion.state)
@@ -128,9 +179,11 @@ class OwnerPair:
         for handle in (self.ingest, self.fusion):
             if handle is not None:
                 ray.kill(handle)
+        self._places.gone(self.name)
         self.counted.ended()
         self.watches = {}
-        self.drained = None
+        self.drained = self.holding = None
+        self._told = 0
 
     def drain(self) -> None:
         control(self.ingest.drain).remote()
@@ -153,6 +206,8 @@ class OwnerPair:
         self.counted.told(ingest.view, state)
         self.not_ready = ingest.not_ready
         self.waiting, self.overdue = ingest.waiting, ingest.overdue
+        told, holding = ingest.holding or (0, None)
+        self.holding = holding if told == self._told else None
         self.warnings += ingest.warnings
         if max(ingest.silent_us, fusion.silent_us) > HUNG_US:
             raise Hung("its loop hangs")
@@ -163,14 +218,26 @@ class OwnerPair:
     def totals(self) -> Totals:
         return self.counted.totals
 
-    def stop(self) -> None:
-        """Closes the producers properly, so that nothing waits for a transaction's timeout."""
-        if not self.watches:
-            return
-        try:
-            ray.get(control(self.fusion.stop).remote(), timeout=STATUS_S)
-        except (GetTimeoutError, RayActorError):
-            self.watches = {}  # a dead or stuck one is fenced by the next owner instead
+    def stop(self) -> list[Any]:
+        """Closes the producers properly, so that nothing waits for a transaction's timeout.
+
+        The reference that is ready when it is done; a dead or stuck one is fenced by the next
+        owner instead.
+        """
+        return [control(self.fusion.stop).remote(PATIENCE_S)] if self.watches else []
+
+    def _answer(self, ref: Any) -> Any:
+        """What an actor answered; an Ending is raised as the error that it tells of.
+
+        It waits for a broker that is away as long as it takes, or until the run is told to stop.
+        """
+        while not ray.wait([ref], timeout=LOOK_S)[0]:
+            if self._stop.is_set() and not ray.wait([ref], timeout=TAKE_S)[0]:
+                raise MotetError("stopped before all slots were taken; run again to go on")
+        answer = ray.get(ref)
+        if isinstance(answer, Ending):
+            raise error_of(answer)
+        return answer
 
 
 def _last(ref: Any) -> Any:
@@ -181,14 +248,10 @@ def _last(ref: Any) -> Any:
         return None
 
 
-def _answer(ref: Any) -> Any:
-    """What an actor answered; an Ending is raised as the error that it tells of."""
-    answer = ray.get(ref)
-    if isinstance(answer, Ending):
-        raise error_of(answer)
-    return answer
-
-
 def error_of(ending: Ending) -> MotetError:
-    kinds: dict[str, type[MotetError]] = {"fenced": Fenced, "refused": PositionLost}
+    kinds: dict[str, type[MotetError]] = {
+        "taken": TakenOver,
+        "fenced": Fenced,
+        "refused": PositionLost,
+    }
     return kinds.get(ending.kind, MotetError)(ending.text)

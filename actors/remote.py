@@ -13,6 +13,7 @@ import ray
 from actors.encoder import EncoderActor
 from actors.fusion import FusionActor
 from actors.ingest import IngestActor
+from pipeline import logs, tracing
 from pipeline.connectors.environment import CONSUMER_ENV
 
 THREADS_ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -33,21 +34,30 @@ def _actor(cls: type, num_cpus: float, **options: Any) -> Any:
     )
 
 
-def ingest_actor(num_cpus: float) -> Any:
-    return _actor(IngestActor, num_cpus, runtime_env={"env_vars": {**CONSUMER_ENV, **THREADS_ENV}})
+def _told() -> dict[str, str]:
+    """So that an owner's halves log and trace as the driver does."""
+    return {**logs.environment(), **tracing.environment()}
 
 
-def fusion_actor(num_cpus: float) -> Any:
-    return _actor(FusionActor, num_cpus, runtime_env={"env_vars": {**CONSUMER_ENV, **THREADS_ENV}})
+def ingest_actor(num_cpus: float, where: Any) -> Any:
+    """``where``: one of Ray's scheduling strategies, as for all actors."""
+    env = {"env_vars": {**CONSUMER_ENV, **THREADS_ENV, **_told()}}
+    return _actor(IngestActor, num_cpus, runtime_env=env, scheduling_strategy=where)
 
 
-def encoder_actor(num_cpus: float, num_gpus: float) -> Any:
-    env = {**CONSUMER_ENV, **(THREADS_ENV if num_gpus == 0 else {})}
+def fusion_actor(num_cpus: float, where: Any) -> Any:
+    env = {"env_vars": {**CONSUMER_ENV, **THREADS_ENV, **_told()}}
+    return _actor(FusionActor, num_cpus, runtime_env=env, scheduling_strategy=where)
+
+
+def encoder_actor(num_cpus: float, num_gpus: float, where: Any) -> Any:
+    env = {**CONSUMER_ENV, **(THREADS_ENV if num_gpus == 0 else {}), **logs.environment()}
     return _actor(
         EncoderActor,
         num_cpus,
         num_gpus=num_gpus,
         max_concurrency=DOOR_BATCHES,
+        scheduling_strategy=where,
         runtime_env={"env_vars": env},
     )
 

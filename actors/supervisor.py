@@ -13,18 +13,23 @@ from ray.exceptions import GetTimeoutError, RayActorError
 
 from actors.cluster import check_resources, connect
 from actors.owner import Hung, OwnerPair, error_of
+from actors.placement import Places
 from actors.remote import control
 from actors.replicas import Replicas, cause_of, device_of
+from actors.scaling import Scaling
 from actors.view import ClusterView
+from pipeline import logs
 from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
-from pipeline.errors import MotetError
+from pipeline.errors import Fenced, MotetError, TakenOver, Unreachable
 from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
-from pipeline.tasks.ending import await_readable
+from pipeline.tasks.change_watch import ChangeWatch
+from pipeline.tasks.changing import HEAD, live_values
+from pipeline.tasks.ending import CLOSE_S, DRAIN_S_MAX, await_readable, unfinished
 from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.host import RunControl
-from pipeline.tasks.planning import Resources, cpus_per_actor, owner_count
+from pipeline.tasks.planning import Resources, owner_count
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, check_topics, fence_ids, stale_ids
 from pipeline.tasks.telling import Telling
@@ -33,7 +38,6 @@ from pipeline.tasks.totals import Totals
 TICK_S = 0.1
 LAST_TICK_S = 0.01  # once an owner is drained: what is left is its last transaction
 STATUS_EVERY_S = 0.5
-DRAIN_S_MAX = 15.0
 RESTARTS_MAX = 100  # of one role in a run: what ends that often will not be mended by starting it
 
 
@@ -56,14 +60,20 @@ class Supervisor:
         self._telling = Telling(steering.say, spec.windows.size_us)
         self._connector = connector
         self._lengths = check_pipeline(spec)
-        self._cpus = cpus_per_actor(spec, resources)
+        self._places = Places(spec, resources)
         self._owner_count = owner_count(spec, resources)
         self._owners: list[OwnerPair] = []
         self._ends: Mapping[TopicPartition, int] | None = None
         self.restarts: dict[str, int] = {}  # role -> count
         self._heads = HeadWatch(spec, self._lengths)
+        self._changes = ChangeWatch(spec)
         self.view = ClusterView(self._heads)
-        self._replicas = Replicas(spec, self._lengths, resources, self.view, self._count)
+        self.view.values = live_values(spec)
+        self._replicas = Replicas(
+            spec, self._lengths, resources, self._places, self.view, self._count, steering.say
+        )
+        self._scaling = Scaling(spec, self._replicas, self._places, self.view, steering.say)
+        self._level = logs.level()
         steering.show(self.view)
 
     # -- start ------------------------------------------------------------------------------
@@ -108,6 +118,7 @@ class Supervisor:
         self._status()
         if self._steering.swap_heads:
             self._heads.start()
+            self._changes.start()
 
     def _pair(self, layout: Layout, slots: list[int], run_id: str) -> OwnerPair:
         return OwnerPair(
@@ -118,7 +129,8 @@ class Supervisor:
             run_id,
             self._lengths,
             self._heads.head,
-            self._cpus,
+            self._places,
+            self._steering.stop,
         )
 
     def pids(self) -> dict[str, list[int]]:
@@ -137,7 +149,9 @@ class Supervisor:
         status_at = time.monotonic()
         while True:
             self._look(LAST_TICK_S if self._some_drained else TICK_S)
+            self._take_changes()
             self._swap_head()
+            self._tell_level()
             now = time.monotonic()
             if self._steering.stop.is_set() and draining_until is None:
                 draining_until = now + DRAIN_S_MAX
@@ -150,11 +164,27 @@ class Supervisor:
                 if ending and done:
                     break
             if draining_until is not None and now > draining_until:
-                break
+                raise unfinished(self.view.snapshot().not_ready)
         totals = Totals()
         for owner in self._owners:
             totals.add(owner.totals)
         return totals
+
+    def _take_changes(self) -> None:
+        """What ``motet scale`` or ``motet apply`` changed meanwhile."""
+        keys = self._changes.changed()
+        if not keys:
+            return
+        spec = self._spec = self._changes.spec
+        self.view.values = live_values(spec)
+        self._steering.say(f"motet: {', '.join(keys)} changed; in force from now on")
+        stages = {key.split(".")[1] for key in keys if key != HEAD}
+        for owner in self._owners:
+            owner.respec(spec, stages)
+        self._replicas.respec(spec, stages)
+        self._scaling.respec(spec, stages)
+        if HEAD in keys:
+            self._heads.follow(spec)
 
     def _swap_head(self) -> None:
         """A head that was deployed meanwhile goes to every owner, which need not see its folder."""
@@ -163,6 +193,16 @@ class Supervisor:
             for owner in self._owners:
                 owner.swap(self._heads.head)
 
+    def _tell_level(self) -> None:
+        """A level of the logs that was changed meanwhile goes to every actor."""
+        level = logs.level()
+        if level != self._level:
+            self._level = level
+            halves = [half for owner in self._owners for half in (owner.ingest, owner.fusion)]
+            encoders = [each for of in self._replicas.handles.values() for each in of.values()]
+            for handle in (*halves, *encoders):
+                control(handle.log_level).remote(level)
+
     @property
     def _some_drained(self) -> bool:
         return any(owner.drained is None for owner in self._owners)
@@ -170,10 +210,14 @@ class Supervisor:
     def close(self) -> None:
         """Closes the producers properly, as far as they still answer, and frees all actors."""
         self._heads.close()
+        self._changes.close()
+        stopping = [ref for owner in self._owners for ref in owner.stop()]
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=CLOSE_S)
         for owner in self._owners:
-            owner.stop()
             owner.kill()
         self._replicas.close()
+        self._places.close()
 
     def _look(self, tick_s: float) -> None:
         """Sees at once what has ended, and starts it anew."""
@@ -184,8 +228,7 @@ class Supervisor:
         for ref in ready:
             stage = self._replicas.looked_at(ref)
             if stage is not None:
-                for owner in self._owners:
-                    owner.set_encoders(stage, self._replicas.usable(stage))
+                self._tell_replicas(stage)
                 continue
             for owner in self._owners:
                 if ref == owner.drained:
@@ -194,6 +237,10 @@ class Supervisor:
                     self._ended(owner, ref)
                     break
 
+    def _tell_replicas(self, stage: str) -> None:
+        for owner in self._owners:
+            owner.set_encoders(stage, self._replicas.usable(stage))
+
     def _ended(self, owner: OwnerPair, ref: Any) -> None:
         role = owner.watches[ref]
         try:
@@ -201,7 +248,11 @@ class Supervisor:
         except RayActorError as error:
             self._restart(owner, role, "died", cause_of(error))
         else:
-            raise error_of(ending)
+            ended = error_of(ending)
+            if not isinstance(ended, Fenced) or isinstance(ended, TakenOver):
+                raise ended
+            owner.demand_ours()
+            self._restart(owner, role, "fenced", "fenced, though no other run has its slots")
 
     def _status(self) -> bool:
         done = True
@@ -219,8 +270,10 @@ class Supervisor:
                 done = False  # its watch tells, and then it is restarted
         self._replicas.end({name for owner in self._owners for name in owner.overdue})
         warnings = [line for owner in self._owners for line in owner.warnings]
-        warnings += self._heads.news()
+        warnings += [*self._heads.news(), *self._changes.news()]
         self.view.show(self._owners, self._replicas.handles, warnings)
+        for stage in self._scaling.look(time.monotonic(), self._owners):
+            self._tell_replicas(stage)
         self._telling.look(
             monotonic_us(),
             sum(owner.totals.windows for owner in self._owners),
@@ -248,6 +301,8 @@ class Supervisor:
                 return
             except RayActorError as error:
                 word, cause = "died", cause_of(error)
+            except Unreachable as error:  # its source: the broker has gone since it was fenced
+                word, cause = "unreachable", cause_of(error)
 
     def _count(self, role: str, word: str, what: str, cause: str) -> None:
         self.restarts[role] = self.restarts.get(role, 0) + 1

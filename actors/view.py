@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import ray
@@ -15,7 +16,7 @@ from pipeline.tasks.figures import Figures
 from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.showing import Showing
 from pipeline.tasks.stage_health import StageTrouble, together
-from pipeline.tasks.view import LaneView, ReplicaView, Snapshot
+from pipeline.tasks.view import LaneView, ReplicaView, ScalingView, Snapshot
 
 _NOT_KNOWN: Mapping[str, object] = {"device": "starting", "gpus": []}
 
@@ -28,6 +29,8 @@ class ClusterView:
         self._counted = Figures()
         self.devices: dict[str, dict[str, object]] = {}  # replica -> what it runs on
         self._asked: dict[Any, str] = {}  # reference -> replica
+        self._scaling: tuple[ScalingView, ...] = ()
+        self.values: Mapping[str, object] = {}  # of keys that may change while it runs
         self._shown = self._showing.snapshot(Figures(), "starting")
 
     def snapshot(self) -> Snapshot:
@@ -44,6 +47,10 @@ class ClusterView:
 
     def replica_ended(self, replica: str) -> None:
         self.devices.pop(replica, None)
+
+    def scaled(self, stages: Iterable[ScalingView]) -> None:
+        """How many replicas the stages have, and are to have."""
+        self._scaling = tuple(stages)
 
     def await_devices(self, answer: Callable[[str, Any], dict[str, object]]) -> None:
         """``answer(replica, reference)`` waits for what one runs on."""
@@ -76,9 +83,13 @@ class ClusterView:
             self._replica(name, stage) for stage, names in encoders.items() for name in names
         ]
         lanes.sort(key=lambda lane: lane.lane)
-        self._shown = self._showing.snapshot(
+        for one in self._scaling:
+            figures.gauge("motet_stage_replicas", one.wanted, one.stage, "wanted")
+            figures.gauge("motet_stage_replicas", one.ready, one.stage, "ready")
+        shown = self._showing.snapshot(
             figures, not_ready, lanes, replicas, together(troubles), told
         )
+        self._shown = replace(shown, scaling=self._scaling, values=self.values)
 
     # -- how --------------------------------------------------------------------------------
 

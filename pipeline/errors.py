@@ -67,6 +67,10 @@ class Fenced(MotetError):
     """Another owner holds the slot; this one must stop and never take back."""
 
 
+class TakenOver(Fenced):
+    """The log says so: another run has claimed the slot."""
+
+
 class Transient(MotetError):
     """The moment's fault: the same step may be tried again after recovery."""
 

@@ -26,7 +26,7 @@ from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.spec.user_class import one_line
 from pipeline.tasks.encode import encode_task
-from pipeline.tasks.ending import await_readable
+from pipeline.tasks.ending import CLOSE_S, DRAIN_S_MAX, await_readable, unfinished
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.head_watch import HeadWatch
@@ -40,6 +40,7 @@ from pipeline.tasks.starting import (
     Layout,
     SlotOwner,
     check_topics,
+    close_all,
     fence_all,
     fence_ids,
     recover_all,
@@ -48,9 +49,8 @@ from pipeline.tasks.starting import (
 from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
 from pipeline.tasks.view import ReplicaView
+from pipeline.tracing import Tracer, tracer_of
 
-DRAIN_S_MAX = 15.0
-CLOSE_S = 3.0
 HUNG_US = 60_000_000  # above all waits of a healthy loop, those for an absent broker included
 
 
@@ -113,6 +113,7 @@ class Running:
 
     ingest: IngestRunner
     fusion: FusionRunner
+    tracer: Tracer | None = None
     threads: list[threading.Thread] = field(default_factory=list)
     failure: BaseException | None = None
     changed: threading.Event = field(default_factory=threading.Event)
@@ -137,10 +138,12 @@ class Running:
             self.changed.set()
 
     def stop(self) -> None:
+        """Gives both loops CLOSE_S to end: one may be in a call that its broker does not answer."""
         self.ingest.stop()
         self.fusion.stop()
+        until_us = monotonic_us() + round(CLOSE_S * 1e6)
         for thread in self.threads:
-            thread.join(DRAIN_S_MAX)
+            thread.join(max(0.0, (until_us - monotonic_us()) / 1e6))
 
 
 def run_local(
@@ -186,8 +189,9 @@ def _run(
         abandoned.set()  # a transaction that is tried without end must not outlive the run
         running.stop()
         encoders.close()
-        for owner in owners.values():
-            owner.close()
+        close_all(owners)
+        if running.tracer is not None:
+            running.tracer.close()
     return running.fusion.state.totals, seconds
 
 
@@ -220,8 +224,9 @@ def _wire(
     ends: Mapping[TopicPartition, int] | None,
     fuser: Fuser,
 ) -> Running:
-    task = IngestTask(spec, cuts, ends, layout.message_bytes)
-    fusion_task = FusionTask(spec, lengths, owners, layout.message_bytes, fuser)
+    tracer = tracer_of(spec.name)
+    task = IngestTask(spec, cuts, ends, layout.message_bytes, tracer=tracer)
+    fusion_task = FusionTask(spec, lengths, owners, layout.message_bytes, fuser, tracer)
     fusion = FusionRunner(
         fusion_task,
         {slot: owner.committer for slot, owner in owners.items()},
@@ -237,7 +242,7 @@ def _wire(
     )
     for stage, replicas in encoders.replicas.items():
         task.set_replicas(stage, replicas)
-    return Running(ingest, fusion)
+    return Running(ingest, fusion, tracer)
 
 
 def _wait(
@@ -276,4 +281,4 @@ def _wait(
         if ending and running.done:
             return
         if draining_until_us is not None and monotonic_us() > draining_until_us:
-            return  # what is not committed is done again after the next start
+            raise unfinished(running.ingest.not_ready)

@@ -34,28 +34,40 @@ class JobResult:
     """The output of one job, or why there is none; and the records that could not be decoded.
 
     ``failure`` is None exactly where ``output`` is what the encoder gave. ``timed_out``: how many
-    records were not, or not wholly, decoded within ``limits.decode_time``.
+    records were not, or not wholly, decoded within ``limits.decode_time``. ``prepare_us``: its
+    share of the time in which records were decoded and clips laid out, before the encoder ran.
     """
 
     output: Any = None
     failure: str | None = None
     undecodable: list[tuple[RecordId, str]] = field(default_factory=list)
     timed_out: int = 0
+    prepare_us: int = 0
 
 
 class BatchRun(NamedTuple):
     """How a batch fared at its replica: how long it waited at the door, and what ran then.
 
     ``runs``: windows and microseconds of each run that it was the first in. A run may hold other
-    batches too, which then do not tell of it. ``timed_out``: as its windows' results say.
+    batches too, which then do not tell of it. ``timed_out`` and ``prepare_us``: as its windows'
+    results say. ``held_us``: from its coming to the door to its last result; None: not told.
     """
 
     waited_us: int
     runs: tuple[tuple[int, int], ...]
     timed_out: int = 0
+    prepare_us: int = 0
+    held_us: int | None = None
 
 
 def together(runs: Sequence[BatchRun]) -> BatchRun:
     """Of the parts of one batch, in their order."""
     told = tuple(each for run in runs for each in run.runs)
-    return BatchRun(runs[0].waited_us, told, sum(run.timed_out for run in runs))
+    held = [run.held_us for run in runs if run.held_us is not None]
+    return BatchRun(
+        runs[0].waited_us,
+        told,
+        sum(run.timed_out for run in runs),
+        sum(run.prepare_us for run in runs),
+        max(held, default=None),
+    )

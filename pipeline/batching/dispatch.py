@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from pipeline.batching.batch import BatchRun, JobResult, StageJob
@@ -33,11 +33,16 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class StageDone:
-    """One stage of one window is done: it gave an output, or has failed."""
+    """One stage of one window is done: it gave an output, or has failed.
+
+    ``ready_us``: since when it could run; ``began_us``: when its batch did, None where none did.
+    """
 
     window: Hashable
     stage: str
     result: JobResult
+    ready_us: int = 0
+    began_us: int | None = None
 
 
 class Meter(Protocol):
@@ -52,6 +57,9 @@ class Meter(Protocol):
     def timed_out(self, stage: str, records: int) -> None:
         """So many records of windows were not, or not wholly, decoded in their time."""
 
+    def moved(self, stage: str, prepare_us: int, transfer_us: int) -> None:
+        """Of a batch that came back: how long it was prepared, and how long it was on its way."""
+
 
 class _Out(NamedTuple):
     """A batch that is out."""
@@ -60,6 +68,7 @@ class _Out(NamedTuple):
     replica: str
     batch: Batch
     since_us: int
+    hangs_us: int  # from then on
 
 
 class Dispatcher:
@@ -89,6 +98,13 @@ class Dispatcher:
     def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
         """The replicas that take batches from now on; batches of others may still come back."""
         self._queues[stage].replicas = tuple(replicas)
+
+    def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> None:
+        """For what comes from now on; what is under way has the new timeout left at most."""
+        queue = self._queues[stage]
+        queue.rule = replace(queue.rule, batch_max=batch_max, timeout_us=timeout_us)
+        for task in self._timeouts[stage]:
+            task.deadline_us = min(task.deadline_us, now_us + timeout_us)
 
     def submit(self, window: Hashable, jobs: dict[str, StageJob], now_us: int) -> None:
         """A closed window with a job for each stage that runs for it."""
@@ -120,8 +136,12 @@ class Dispatcher:
                 self._meter.ran(out.stage, windows, took_us)
             if run.timed_out:
                 self._meter.timed_out(out.stage, run.timed_out)
+            if run.held_us is not None:
+                transfer_us = max(0, now_us - out.since_us - run.held_us)
+                self._meter.moved(out.stage, run.prepare_us, transfer_us)
+        began_us = out.since_us + (run.waited_us if run is not None else 0)
         for task, result in zip(tasks, results, strict=True):
-            self._settle(task, result, now_us)
+            self._settle(task, result, now_us, began_us)
 
     def lost(self, number: int, cause: str, now_us: int) -> None:
         """A replica died with a batch: its windows run again, one by one, ahead of all others."""
@@ -153,7 +173,8 @@ class Dispatcher:
             while (found := queue.next_batch(now_us)) is not None:
                 replica, batch = found
                 self._number += 1
-                self._out[self._number] = _Out(stage, replica, batch, now_us)
+                hangs_us = now_us + 2 * queue.rule.timeout_us
+                self._out[self._number] = _Out(stage, replica, batch, now_us, hangs_us)
                 jobs = [task.job for task in batch.tasks]
                 assignments.append(Assignment(self._number, stage, replica, jobs))
         return assignments
@@ -169,16 +190,20 @@ class Dispatcher:
             for name, queue in self._queues.items()
         }
 
+    def queued(self) -> dict[str, int]:
+        """By stage: windows that are ready for it and that no replica runs yet, or that one has."""
+        return {name: queue.windows for name, queue in self._queues.items()}
+
+    def holding(self) -> frozenset[str]:
+        """Replicas that get batches or have some; one that is not told of any more is done."""
+        return frozenset().union(*(queue.holding for queue in self._queues.values()))
+
     def overdue(self, now_us: int) -> list[str]:
         """Replicas that hold a batch for longer than twice their stage's timeout: they hang.
 
         Their windows have failed by then; the host ends them so that others can go on.
         """
-        return [
-            out.replica
-            for out in self._out.values()
-            if now_us - out.since_us > 2 * self._queues[out.stage].rule.timeout_us
-        ]
+        return [out.replica for out in self._out.values() if now_us > out.hangs_us]
 
     @property
     def backlogged(self) -> bool:
@@ -196,12 +221,14 @@ class Dispatcher:
         self._queues[out.stage].returned(out.replica, out.batch, now_us)
         return out
 
-    def _settle(self, task: Task, result: JobResult, now_us: int) -> None:
+    def _settle(
+        self, task: Task, result: JobResult, now_us: int, began_us: int | None = None
+    ) -> None:
         if task.settled:
             return
         task.settled = True
         task.job = _NO_JOB  # its payloads are free, though its place among the timeouts stays
-        self._done.append(StageDone(task.window, task.stage, result))
+        self._done.append(StageDone(task.window, task.stage, result, task.ready_us, began_us))
         tasks = self._windows[task.window]
         for reader in self._readers[task.stage]:
             if reader in tasks:

@@ -53,7 +53,7 @@ class Door(Generic[Name, Job]):
     """
 
     def __init__(self, pace: BatchPace) -> None:
-        self._pace = pace
+        self.pace = pace
         self._batches: deque[_Batch[Name, Job]] = deque()
 
     def put(self, name: Name, jobs: Sequence[Job], now_us: int) -> None:
@@ -63,7 +63,7 @@ class Door(Generic[Name, Job]):
     def take(self, now_us: int) -> Run[Name, Job] | None:
         """The oldest jobs, as many as one run may have; None where nothing waits."""
         pieces = []
-        room = self._pace.limit
+        room = self.pace.limit
         while self._batches and room:
             batch = self._batches[0]
             piece = batch.jobs[batch.taken : batch.taken + room]
@@ -85,7 +85,7 @@ class Door(Generic[Name, Job]):
         """
         took_us = now_us - run.began_us
         if encoded:
-            self._pace.observe(encoded, took_us)
+            self.pace.observe(encoded, took_us)
             run.pieces[0][0].runs.append((encoded, took_us))
         rest = iter(results)
         finished = []
@@ -93,7 +93,13 @@ class Door(Generic[Name, Job]):
             batch.results += [next(rest) for _ in piece]
             if len(batch.results) == len(batch.jobs):
                 timed_out = sum(result.timed_out for result in batch.results)
-                told = BatchRun(batch.waited_us or 0, tuple(batch.runs), timed_out)
+                told = BatchRun(
+                    batch.waited_us or 0,
+                    tuple(batch.runs),
+                    timed_out,
+                    sum(result.prepare_us for result in batch.results),
+                    now_us - batch.since_us,
+                )
                 finished.append(Finished(batch.name, batch.results, told))
         return finished
 

@@ -132,6 +132,17 @@ class StageQueue:
         most = BACKLOG_BATCHES * self.rule.batch_max * max(1, len(self.replicas))
         return len(self._ready) >= most
 
+    @property
+    def windows(self) -> int:
+        """How many are queued or with a replica; one that has failed meanwhile may count still."""
+        with_replicas = sum(held.windows for held in self._held.values())
+        return len(self._suspects) + len(self._ready) + with_replicas
+
+    @property
+    def holding(self) -> set[str]:
+        """Replicas that get batches, or have some still."""
+        return {*self.replicas, *self._held}
+
     def _load(self, replica: str) -> int:
         held = self._held.get(replica)
         if held is None:

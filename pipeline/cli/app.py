@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import __version__
+from pipeline import __version__, logs
 from pipeline.cli import (
+    apply,
     bench,
     clip,
+    completion,
     demo,
     dlq,
     dlq_replay,  # noqa: F401 (a command of ``dlq``)
@@ -23,15 +25,18 @@ from pipeline.cli import (
     evaluate,
     explain,
     export,
+    find,
     heads,
     init,
     kafka,
     lag,
+    log_options,
     plan,
     publish,
     replay,
     reset,
     run,
+    scale,
     schema,
     tail,
     top,
@@ -83,11 +88,16 @@ explain.register(app)
 try_.register(app)
 tail.register(app)
 top.register(app)
+find.register(app)
 clip.register(app)
 replay.register(app)
 doctor.register(app)
+completion.register(app)
 plan.register(app)
+scale.register(app)
+apply.register(app)
 lag.register(app)
+log_options.register(app)
 reset.register(app)
 app.add_typer(bench.app, name="bench")
 app.add_typer(dlq.app, name="dlq")
@@ -121,6 +131,7 @@ def main(
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def invoke() -> None:
+        logs.begin()
         with command.make_context("motet", given, obj=Given(cluster, resources)) as context:
             command.invoke(context)
 

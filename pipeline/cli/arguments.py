@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli.terminal import say
 from pipeline.errors import InvalidInput, Problem
+from pipeline.logs import belongs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ WaitOption = Annotated[
 def load_spec(path: Path, sets: Sequence[str] = ()) -> PipelineSpec:
     """The pipeline file with ``KEY=VALUE`` overrides; raises InvalidInput with every problem."""
     from pipeline.spec import load
+    from pipeline.spec.secret import secrets_in
 
     unusable = [given for given in sets if not all(given.strip().partition("=")[:2])]
     if unusable:
@@ -40,9 +42,11 @@ def load_spec(path: Path, sets: Sequence[str] = ()) -> PipelineSpec:
         raise InvalidInput(*(Problem("--set", s, "it is not KEY=VALUE", remedy) for s in unusable))
     pairs = (given.partition("=") for given in sets)
     try:
-        return load(path, overrides={key.strip(): value for key, _, value in pairs})
+        spec = load(path, overrides={key.strip(): value for key, _, value in pairs})
     except InvalidInput as error:
         raise InvalidInput(*(_with_path(problem, path) for problem in error.problems)) from None
+    belongs({"pipeline": spec.name}, secrets_in([spec.kafka.client, spec.metrics.token]))
+    return spec
 
 
 def _with_path(problem: Problem | str, path: Path) -> Problem | str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from pipeline import clock
+from pipeline.cli.demo_teaching import demo_teaching
 from pipeline.cli.demo_words import (
     How,
     Needs,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
     from pipeline.tasks.host import Host
+    from pipeline.teaching import Teaching
 
 # Records of the demo are kept for an hour: enough to look at, and no disk fills up.
 RETENTION = {"retention.ms": "3600000", "segment.ms": "600000", "retention.bytes": str(64 << 20)}
@@ -76,7 +78,7 @@ class DemoRun:
         """
         from pipeline.demo.show import Show
 
-        self._await_encoders()
+        lengths = self._await_encoders()
         name = f"demo-{uuid.uuid4().hex[:6]}"
         spec = pipeline_spec(name, bootstrap or "127.0.0.1:9092", self._models)
         create_topics(connector, spec)
@@ -87,7 +89,12 @@ class DemoRun:
             count = len(spec.stages)
             self.step(f"starting Ray, a process for each of {count} stages, ingest and fusion")
         self._view = _view(spec)
-        with stopping() as stop, self._page(spec, connector) as monitor:
+        taught = demo_teaching(spec, connector, lengths, bootstrap, models=self._models)
+        with (
+            stopping() as stop,
+            taught as (spec, teaching),
+            self._page(spec, connector, teaching) as monitor,
+        ):
             outcome = Show(
                 spec, connector, host, self._how.seconds, stop, self.step, self._shown, monitor.show
             ).run()
@@ -96,26 +103,33 @@ class DemoRun:
         self._tell(outcome, spec)
         return Played(spec, outcome.measured.windows)
 
-    def _await_encoders(self) -> None:
+    def _await_encoders(self) -> dict[str, int]:
+        """The lengths of the stages' vectors."""
         if not self._checked.done():
             self.step("loading the encoders")
         try:
-            self._checked.result()
+            return self._checked.result()
         except InvalidInput as error:
             if not self._models:
                 raise
             say(without_models(str(error).splitlines()[0]))
             self._models = False
+            return check_encoders(self._models)
 
     @contextmanager
-    def _page(self, spec: PipelineSpec, connector: Connector) -> Iterator[Monitor]:
+    def _page(
+        self, spec: PipelineSpec, connector: Connector, teaching: Teaching | None
+    ) -> Iterator[Monitor]:
         """The live page while the demo runs, at another port where the usual one is taken."""
+        from pipeline.evaluation.live import live_evaluation
         from pipeline.monitor import serve
 
+        live = live_evaluation(spec, connector, say)
         try:
-            monitor = serve(spec, connector)
+            monitor = serve(spec, connector, live=live, teaching=teaching)
         except InvalidInput:
-            monitor = serve(spec, connector, (spec.metrics.host, 0))
+            host = spec.metrics.host
+            monitor = serve(spec, connector, (host, 0), live=live, teaching=teaching)
         self._page_url = monitor.url
         self.step(f"the live page is at {monitor.url}")
         try:
@@ -145,11 +159,14 @@ class DemoRun:
         return (clock.monotonic_us() - self._began_us) / 1e6
 
 
-def check_encoders(models: bool) -> None:
-    """Builds each of the demo's encoders once; raises InvalidInput where one cannot be built."""
+def check_encoders(models: bool) -> dict[str, int]:
+    """Builds each of the demo's encoders once, and gives the lengths of their vectors.
+
+    Raises InvalidInput where one cannot be built.
+    """
     from pipeline.encoders.checking import check_pipeline
 
-    check_pipeline(pipeline_spec("demo", "127.0.0.1:9092", models))
+    return check_pipeline(pipeline_spec("demo", "127.0.0.1:9092", models))
 
 
 def with_models() -> bool:

@@ -23,10 +23,12 @@ _ClickError: type[BaseException] = typer.BadParameter.__mro__[2]
 DEBUG = "MOTET_DEBUG"
 
 
-# What the parser says of a value, in our words.
+# What the parser says of a value (patterns), in our words.
 _NOT_VALID = {
     "Input should be a valid integer": "it is no whole number",
     "Input should be a valid number": "it is no number",
+    r"Input should be greater than or equal to (-?[\d.]+\d|\d)": "it must be {} or more",
+    r"Input should be less than or equal to (-?[\d.]+\d|\d)": "it must be {} or less",
 }
 
 
@@ -112,12 +114,21 @@ def _of_option(error: Any, command: Any, arguments: Sequence[str]) -> str | None
             f" ({told[:1].lower()}{told[1:]})" if told else ""
         )
     option = getattr(error, "param", None)
-    why = next((w for text, w in _NOT_VALID.items() if text in error.format_message()), None)
+    why = _why_not_valid(error.format_message())
     if option is None or why is None:
         return None
     words = [part for word in arguments for part in word.split("=", 1)]
     flag = next((word for word in option.opts if word in words), None)
     return None if flag is None else f"{flag} = {words[words.index(flag) + 1]}: {why}"
+
+
+def _why_not_valid(message: str) -> str | None:
+    """In our words; None for what the parser says of other things."""
+    for text, words in _NOT_VALID.items():
+        found = re.search(text, message)
+        if found is not None:
+            return words.format(*found.groups())
+    return None
 
 
 def _pipe_closed() -> int:

@@ -61,6 +61,11 @@ def files_of(sources: list[str] | None, stream: str | None, memory: str = MEMORY
         if stream is not None:
             why = "the streams of topics have their names"
             raise InvalidInput(Problem("--stream", stream, why, "leave it out, or add --files"))
+        if memory != MEMORY:
+            why = "topics are read, not held in memory"
+            raise InvalidInput(
+                Problem("--files-memory", memory, why, "leave it out, or add --files")
+            )
         return None
     from pipeline.spec.units import Wrong, parse_size
 

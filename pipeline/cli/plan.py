@@ -6,11 +6,13 @@ import json
 import os
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from pipeline.cli.arguments import FileArgument, JsonOption, load_spec
+from pipeline.cli.plan_nodes import Expected, node_lines, nodes_json
 from pipeline.cli.table import table
 from pipeline.cli.terminal import counted, emit, warn
 from pipeline.errors import InvalidInput, MotetError, Problem, Unreachable
@@ -35,7 +37,9 @@ class _Lanes(NamedTuple):
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: motet plan lobby.yaml --cpus 16 --gpus 2")(plan)
+    app.command(epilog="Example: motet plan lobby.yaml --cluster nodes.yaml --rates rates.yaml")(
+        plan
+    )
 
 
 def plan(
@@ -49,25 +53,46 @@ def plan(
         float | None,
         typer.Option(min=0, help="Plan for so many GPUs, not for those that are there."),
     ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="NODES", help="Plan for the nodes that this YAML file describes."),
+    ] = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RATES",
+            help="Expect so much: windows a second by stage, or `motet bench encode --json`.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show lanes, slots, owners, actors, CPUs, GPUs and memory as `motet run` would place them.
 
     Exit code 1, with what is missing, where it could not run. Starts no Ray: where the file
-    names no cluster, the plan is for this machine.
+    names no cluster, the plan is for this machine. With rates it says how many windows a second
+    that gives, and what binds.
     """
+    from pipeline.cli.plan_files import read_cluster, read_rates
+    from pipeline.scaling.throughput import Rates
     from pipeline.tasks.machine import this_machine
     from pipeline.tasks.planning import Resources, place
 
     spec = load_spec(file)
+    given = read_rates(rates) if rates is not None else Rates({})
     machine = this_machine()
     resources = Resources(machine.cpus, machine.gpus)
     elsewhere = _cluster(spec)
-    if elsewhere is not None and (cpus is None or gpus is None):
+    if cluster is not None:
+        if cpus is not None or gpus is not None:
+            why = "--cpus and --gpus say something else"
+            raise InvalidInput(Problem("--cluster", str(cluster), why, "leave them out"))
+        resources, elsewhere = Resources.of(read_cluster(cluster)), str(cluster)
+    elif elsewhere is not None and (cpus is None or gpus is None):
         resources = _resources_of(context.obj, spec, elsewhere) or resources
-    resources = Resources(
-        resources.cpus if cpus is None else cpus, resources.gpus if gpus is None else gpus
-    )
+    if cpus is not None or gpus is not None:
+        resources = Resources(
+            resources.cpus if cpus is None else cpus, resources.gpus if gpus is None else gpus
+        )
     lanes = _lanes(spec, f"motet topics create {file}")
     placement = place(spec, resources, lanes.number)
     asked = placement.open_bytes_max or 0
@@ -82,10 +107,20 @@ def plan(
             "limits.in_flight_bytes, or the run may be killed for memory before it pauses"
         )
     problems = [*lanes.problems, *placement.missing]
+    expected = None
+    if rates is not None:
+        expected = Expected(spec, resources, placement, given, lanes.number)
     if as_json:
-        emit(json.dumps(_answer(spec, resources, machine.memory_bytes, lanes, placement, problems)))
+        found = _answer(spec, resources, machine.memory_bytes, lanes, placement, problems)
+        found["nodes"] = nodes_json(resources, placement)
+        found["expected"] = None if expected is None else expected.as_json()
+        emit(json.dumps(found))
     else:
-        for line in _lines(spec, resources, lanes, placement):
+        for line in (
+            *_lines(spec, resources, lanes, placement),
+            *node_lines(resources, placement),
+            *(() if expected is None else expected.lines()),
+        ):
             emit(line)
     if problems:
         raise MotetError("\n".join(str(problem) for problem in problems))

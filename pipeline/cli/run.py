@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.arguments import FileArgument, SetOption, WaitOption, load_spec
+from pipeline.cli.log_options import LogFormatOption, LogLevelOption, log_as
+from pipeline.cli.run_progress import bar_until_end
+from pipeline.cli.teaching import begin_teaching, train_command
 from pipeline.cli.terminal import emit, say, stopping
 from pipeline.errors import InvalidInput, Problem
+from pipeline.logs import belongs
 
 if TYPE_CHECKING:
     from pipeline.slot.ports import Connector
     from pipeline.spec import PipelineSpec
     from pipeline.tasks.host import Host, RunSummary
+    from pipeline.teaching import Teaching
 
 EXAMPLES = (
     "Example: motet run lobby.yaml --local --until-end. A backfill beside the live run: "
@@ -71,6 +76,8 @@ def run(
         ),
     ] = True,
     wait: WaitOption = False,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     """Run a pipeline until it is stopped (Ctrl-C or SIGTERM: a clean drain, exit code 0).
 
@@ -80,11 +87,14 @@ def run(
     from pipeline.cli.connect import connect_for, demand_topics
     from pipeline.cli.run_span import restricted, tell
 
+    log_as(log_format, log_level)
+    belongs({"role": "local" if local else "driver"})
     given = tuple(sets or ())
     file_spec = load_spec(file, given if start is None else (*given, f"start={start}"))
     chosen = start is not None or any(one.partition("=")[0].strip() == "start" for one in given)
     spec = restricted(file_spec, begin, end, name, start_given=chosen)
     tell(spec, file_spec)
+    spec = with_changes(spec)
     cluster = None if local else cluster_host(context, file)
     connector = connect_for(spec, wait=wait)
     demand_topics(connector, spec, create_command(file, spec, file_spec))
@@ -96,14 +106,32 @@ def run(
     from pipeline.fusion.rules import Fuser
 
     host = cluster or local_host()
-    Fuser.of(spec, check_pipeline(spec))  # a head that does not fit is told before anything starts
-    summary, stopped = run_pipeline(host, spec, connector, until_end=until_end, page=page)
+    lengths = check_pipeline(spec)
+    Fuser.of(spec, lengths)  # a head that does not fit is told before anything starts
+    teaching = None
+    if page and not until_end:
+        command = train_command(str(file), given)
+        spec, teaching = begin_teaching(spec, connector, lengths, command)
+    summary, stopped = run_pipeline(
+        host, spec, connector, until_end=until_end, page=page, teaching=teaching
+    )
     if summary["dead_letter"]:
         _say_letters(summary["dead_letter"], file, spec, file_spec)
     if stopped:
         say("motet: stopped; what was committed stays, and the next run goes on from there")
     elif until_end:
         emit(json.dumps(summary))
+
+
+def with_changes(spec: PipelineSpec) -> PipelineSpec:
+    """What ``motet scale`` changed since the file was written; it is said."""
+    from pipeline.spec.change_store import ChangeStore
+    from pipeline.tasks.changing import at_start
+
+    changed, values = at_start(spec, ChangeStore.of(spec))
+    for key, value in values.items():
+        say(f"motet: {key} = {value} by `motet scale`, until the file says another value")
+    return changed
 
 
 def create_command(file: Path, spec: PipelineSpec, file_spec: PipelineSpec) -> str:
@@ -148,7 +176,13 @@ def _say_page(url: str) -> None:
 
 
 def run_pipeline(
-    host: Host, spec: PipelineSpec, connector: Connector, *, until_end: bool, page: bool
+    host: Host,
+    spec: PipelineSpec,
+    connector: Connector,
+    *,
+    until_end: bool,
+    page: bool,
+    teaching: Teaching | None = None,
 ) -> tuple[RunSummary, bool]:
     """The summary, and whether the user stopped it before the end that was asked for."""
     from pipeline.evaluation.live import live_evaluation
@@ -160,10 +194,13 @@ def run_pipeline(
         # a run that takes over from one on this machine has the port once the other has ended
         live = live_evaluation(spec, connector, say)
         bound = _say_page if shown else None
-        monitor = serve(spec, connector, page=page, say=say, bound=bound, live=live)
+        monitor = serve(
+            spec, connector, page=page, say=say, bound=bound, live=live, teaching=teaching
+        )
         try:
-            control = RunControl(until_end=until_end, stop=stop, say=say, show=monitor.show)
-            totals, seconds = host(spec, connector, control)
+            with bar_until_end(monitor.show, until_end) as show:
+                control = RunControl(until_end=until_end, stop=stop, say=say, show=show)
+                totals, seconds = host(spec, connector, control)
         finally:
             monitor.close()
     return summary(totals, seconds), stop.is_set()

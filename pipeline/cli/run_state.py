@@ -37,6 +37,15 @@ def run_state(spec: PipelineSpec, address: str, *, named: bool) -> dict[str, Any
 
     Raises Unreachable where none answers.
     """
+    return _asked(spec, address, "state", named)
+
+
+def run_pipeline(spec: PipelineSpec, address: str, *, named: bool) -> dict[str, Any]:
+    """The file that the run has, and what was changed since; raises Unreachable."""
+    return _asked(spec, address, "pipeline", named)
+
+
+def _asked(spec: PipelineSpec, address: str, path: str, named: bool) -> dict[str, Any]:
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
@@ -47,13 +56,13 @@ def run_state(spec: PipelineSpec, address: str, *, named: bool) -> dict[str, Any
     token = spec.metrics.token
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
-        with urlopen(Request(f"{address}/api/state", headers=headers), timeout=ANSWER_S) as answer:
+        with urlopen(Request(f"{address}/api/{path}", headers=headers), timeout=ANSWER_S) as answer:
             state = json.load(answer)
         name = state["name"]
     except HTTPError as error:
         remedy = "set metrics.token as the run has it" if error.code == 401 else "correct --url"
         said = f"{error.code} {error.reason}"
-        raise Unreachable(f"{address}/api/state answers {said}; {remedy}") from None
+        raise Unreachable(f"{address}/api/{path} answers {said}; {remedy}") from None
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         why = str(getattr(error, "reason", error)) or type(error).__name__
         raise Unreachable(

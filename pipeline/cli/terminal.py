@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sys
 import threading
@@ -14,8 +16,11 @@ import typer
 
 from pipeline import clock
 from pipeline.errors import MotetError
+from pipeline.logs import as_json, log_line
 
 TOGETHER_US = 500_000  # signals that come within it are one
+PROGRESS = "MOTET_PROGRESS"  # `json`: how far it is, as lines on stderr
+LINE_US = 200_000  # between two of them
 
 
 def emit(line: str) -> None:
@@ -43,8 +48,11 @@ def on_terminal() -> bool:
 
 
 def say(line: str) -> None:
-    """One line on stderr."""
-    typer.echo(line, err=True)
+    """One line on stderr; an object where logs are JSON (``MOTET_LOG_FORMAT``)."""
+    if as_json():
+        log_line(line)
+    else:
+        typer.echo(line, err=True)
 
 
 def warn(line: str) -> None:
@@ -108,10 +116,23 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def progress_is_shown() -> bool:
+    """Whether somebody sees how far it is: a person on a terminal, or who started us."""
+    on_screen = sys.stderr is not None and sys.stderr.isatty() and not as_json()
+    return on_screen or os.environ.get(PROGRESS) == "json"
+
+
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr where that is a terminal; the callable is told how much is done."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    """A bar with the time that is left, on stderr where that is a terminal; the callable is told
+    how much is done.
+
+    Where ``MOTET_PROGRESS`` is ``json`` it is lines of JSON on stderr, for who started us.
+    """
+    if os.environ.get(PROGRESS) == "json":
+        yield _progress_lines(what, total)
+        return
+    if not progress_is_shown():
         yield lambda _done: None
         return
     from rich.console import Console
@@ -120,3 +141,18 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float], None]
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task: Any = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _progress_lines(what: str, total: float | None) -> Callable[[float], None]:
+    """Says ``{"progress": what, "done": 0.2, "total": 1.0}`` from now on, not too often."""
+    said_us: int | None = None
+
+    def tell(done: float) -> None:
+        nonlocal said_us
+        now_us = clock.monotonic_us()
+        if said_us is None or now_us - said_us >= LINE_US:
+            said_us = now_us
+            typer.echo(json.dumps({"progress": what, "done": done, "total": total}), err=True)
+
+    tell(0.0)
+    return tell

@@ -12,12 +12,24 @@ INPUTS = ("input", "records/s", "lag", "behind", "fused", "late", "dead", "topic
 STAGES = ("stage", "windows/s", "batch", "queue", "compute", "busy", "failed", "on", "encoder")
 LANES = ("lane", "slot", "lag", "open", "waits for")
 
+QUESTIONS = {
+    "verdict": "verdict",
+    "bottleneck": "bottleneck",
+    "window": "why no window",
+    "batch": "why small batches",
+}
+
 State = dict[str, Any]
 
 
 def lines_of(state: State) -> list[str]:
     """The whole picture, the most important first."""
-    lines = [*_head(state), "", *table(INPUTS, [_input(each) for each in state["inputs"]])]
+    lines = [
+        *_head(state),
+        *_answers(state),
+        "",
+        *table(INPUTS, [_input(each) for each in state["inputs"]]),
+    ]
     lines += ["", *table(STAGES, [_stage(each) for each in state["stages"]])]
     if state["lanes"]:
         lines += ["", *table(LANES, [_lane(each) for each in state["lanes"]])]
@@ -48,6 +60,14 @@ def _head(state: State) -> Iterator[str]:
         named = "no head yet" if head["sha256"] is None else f"head {head['sha256'][:12]}"
         taking = "" if head["everywhere"] else ", taking over"
         yield f"{named}{taking}, since {head['since']}"
+
+
+def _answers(state: State) -> Iterator[str]:
+    """The verdict, and the questions that are asked of a run, a line each (docs/HTTP.md)."""
+    answers = state.get("answers", {})  # a run of an older version gives none
+    for name, title in QUESTIONS.items():
+        if name in answers:
+            yield f"{title}: {answers[name]['words']}"
 
 
 def _input(each: State) -> list[object]:

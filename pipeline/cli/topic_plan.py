@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.cli.terminal import counted
 from pipeline.errors import Problem
 from pipeline.slot.ports import TopicInfo
+from pipeline.spec.teaching import labels_topic
 
 if TYPE_CHECKING:
     from pipeline.spec import PipelineSpec
@@ -56,12 +57,11 @@ def wanted_topics(spec: PipelineSpec) -> list[WantedTopic]:
         WantedTopic(topic, key, False, {"max.message.bytes": str(copied)})
         for key, topic in outputs.items()
     )
-    if spec.evaluation is not None:
+    labels = labels_topic(spec)
+    if labels is not None:
         # by the broker's clock, labels and results are told apart in age
         config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": LABEL_BYTES}
-        found.append(
-            WantedTopic(spec.evaluation.labels, "evaluation.labels", False, config, in_lanes=False)
-        )
+        found.append(WantedTopic(labels, "evaluation.labels", False, config, in_lanes=False))
     return found
 
 

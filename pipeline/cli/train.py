@@ -11,6 +11,7 @@ from pipeline.cli.labels_option import FromOption, LabelsOption, ToOption
 from pipeline.cli.train_blocks import Asked as Blocks
 from pipeline.cli.train_blocks import train_blocks
 from pipeline.cli.train_data import Source
+from pipeline.cli.train_effect import BLOCKS, TRANSLATE, demand_effect, flags_given
 from pipeline.cli.train_head import Wanted, train_head
 from pipeline.cli.train_translate import Asked, PairsFrom, demand_translate, train_translate
 from pipeline.errors import InvalidInput, Problem
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     file: flag.PipelineArgument = None,
     labels: LabelsOption = None,
     task: flag.TaskOption = flag.HEAD,
@@ -65,10 +67,10 @@ def train(
     options and seed give the same head, to the bit, on one CPU. With --task translate a model for
     text_to_text from sentence pairs: motet train --task translate --pairs pairs.csv -o models/de
     """
+    given = flags_given(context)
     if task != flag.HEAD:
-        of_heads = {"--labels": labels, "--features": features, "--head": head, "--init": init,
-                    "--fine-tune": fine_tune}  # fmt: skip
-        demand_translate(task, of_heads)
+        demand_translate(task)
+        demand_effect(given, TRANSLATE)
         flag.demand_device(device)
         numbers = Asked(seed, device, learning_rate or HEADS_RATE, epochs, patience, hidden)
         pairs_from = PairsFrom(pairs, file, sets or (), wait)
@@ -76,8 +78,8 @@ def train(
     if file is None:
         why, remedy = "it is not given", "name the pipeline file (or train with --task translate)"
         raise InvalidInput(Problem("FILE", "", why, remedy))
-    if pairs is not None:
-        raise InvalidInput(Problem("--pairs", pairs, "a head needs none", "add --task translate"))
+    if fine_tune is not None:
+        demand_effect(given, BLOCKS)
     flag.demand_device(device)
     spec = load_spec(file, sets or ())
     options = {
@@ -94,11 +96,11 @@ def train(
         "kernel": kernel,
         "train_weights": train_weights,
     }
-    given = files_of(files, stream, files_memory)
-    source = Source(labels, features, given, begin, end, wait)
+    media = files_of(files, stream, files_memory)
+    source = Source(labels, features, media, begin, end, wait)
     if fine_tune is not None:
         asked = Blocks(fine_tune, blocks, seed, device, balanced, learning_rate, weight_decay,
                        epochs, patience)  # fmt: skip
         return train_blocks(file, spec, source, out, asked, tensorboard, as_json)
-    wanted = Wanted(out, head, init, budget_ms, device, tensorboard, options)
+    wanted = Wanted(out, head, init, budget_ms, device, tensorboard, options, given)
     train_head(file, spec, source, wanted, as_json)

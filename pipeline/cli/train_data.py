@@ -37,6 +37,10 @@ def rows_of(
     if source.files is not None:
         why = "a set holds its vectors already"
         raise InvalidInput(Problem("--files", "", why, "give --labels in place of --features"))
+    for flag, time in (("--from", source.begin), ("--to", source.end)):
+        if time is not None:
+            why = "a set holds all of its windows"
+            raise InvalidInput(Problem(flag, time, why, "give --labels in place of --features"))
     from pipeline.training.export import check_features
     from pipeline.training.feature_set import read_set
 

@@ -55,11 +55,12 @@ BudgetOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the split and of training.")]
 EpochsOption = Annotated[
-    int | None, typer.Option(min=1, help="Most passes over the rows (200; translate: 30; else 20).")
+    int | None,
+    typer.Option(min=1, help="Most passes over the rows (200; translate: 30; blocks: 8)."),
 ]
 PatienceOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Epochs without progress that end it (20; translate: 5)."),
+    typer.Option(min=1, help="Epochs without progress that end it (20; translate: 5; blocks: 4)."),
 ]
 HiddenOption = Annotated[
     int | None,
@@ -70,7 +71,7 @@ EmbeddingOption = Annotated[
 ]
 LearningRateOption = Annotated[
     float | None,
-    typer.Option(min=1e-6, max=1.0, help="Of AdamW (0.003; fine-tuning: 0.00003)."),
+    typer.Option(min=1e-6, max=1.0, help="Of AdamW (0.003; fine-tuning: 0.0001)."),
 ]
 WeightDecayOption = Annotated[
     float | None,

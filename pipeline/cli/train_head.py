@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.cli.terminal import emit, progress, say
 from pipeline.cli.train_data import Source, rows_of
+from pipeline.cli.train_effect import demand_effect, demand_weighted_sum
 from pipeline.cli.train_flags import AUTO, demand_one_of
 from pipeline.cli.train_output import candidate_of, say_candidates, say_trained, told_of
 from pipeline.errors import InvalidInput, Problem
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """The head that the flags ask for; ``options`` are those of ``TrainOptions``."""
+    """The head that the flags ask for; ``options`` are those of ``TrainOptions``.
+
+    ``given``: as ``flags_given`` has them.
+    """
 
     out: Path | None
     head: str | None
@@ -31,6 +35,7 @@ class Wanted(NamedTuple):
     device: str
     tensorboard: Path | None
     options: Mapping[str, Any]
+    given: Mapping[str, tuple[str, Any]]
 
 
 def train_head(
@@ -68,12 +73,8 @@ def _options(spec: PipelineSpec, wanted: Wanted, start: LoadedHead | None) -> Tr
     made = TrainOptions(kind, **wanted.options)
     demand_one_of("--combine", made.combine, COMBINES, "it joins no scores")
     demand_one_of("--kernel", made.kernel, KERNELS, "it is no kernel")
-    if made.kernel != KERNELS[0] and wanted.head != AUTO and kind != "svm":
-        why, remedy = f"{kind} has none", "take --head svm, or leave it out"
-        raise InvalidInput(Problem("--kernel", made.kernel, why, remedy))
-    if wanted.budget_ms is not None and wanted.head != AUTO:
-        why = "it chooses among heads"
-        raise InvalidInput(Problem("--budget-ms", f"{wanted.budget_ms:g}", why, "add --head auto"))
+    demand_effect(wanted.given, AUTO if wanted.head == AUTO else kind)
+    demand_weighted_sum(wanted.given, kind, spec.fusion.rule)
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,15 +42,11 @@ class Asked(NamedTuple):
     width: int | None
 
 
-def demand_translate(task: str, of_heads: Mapping[str, object]) -> None:
-    """Raises InvalidInput for another task, or a flag that is for heads."""
+def demand_translate(task: str) -> None:
+    """Raises InvalidInput for another task."""
     if task != TASK:
         why, remedy = "it is no task", f"take {TASK}, or leave it out for a head"
         raise InvalidInput(Problem("--task", task, why, remedy))
-    for flag, value in of_heads.items():
-        if value is not None:
-            why = f"it is for heads, and the task is {TASK}"
-            raise InvalidInput(Problem(flag, str(value), why, "leave one of the two out"))
 
 
 def train_translate(
@@ -94,6 +90,9 @@ def _pairs(given: PairsFrom) -> list[Pair]:
     from pipeline.training.translate.pairs import KEY, REMEDY, read_pairs, topic_pairs
 
     named = demand(given.pairs, KEY, f"name a file or a topic: {REMEDY}")
+    if given.sets and given.file is None:
+        why, remedy = "there is no pipeline file to set it in", "leave it out, or name the file"
+        raise InvalidInput(Problem("--set", given.sets[0], why, remedy))
     if Path(named).exists():
         pairs = read_pairs(Path(named))
     elif given.file is None:

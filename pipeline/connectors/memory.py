@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.connectors.limits import MESSAGE_BYTES_DEFAULT, check_metadata, position_lost
+from pipeline.connectors.limits import MESSAGE_BYTES_DEFAULT, position_lost
 from pipeline.connectors.memory_broker import MemoryBroker
-from pipeline.errors import MotetError, Transient
+from pipeline.connectors.memory_sink import MemorySink, run_step
+from pipeline.errors import Transient
 from pipeline.slot.ports import (
     Committed,
     Fetch,
@@ -49,24 +49,10 @@ class MemoryConnector:
         return MemoryPublisher(self.broker)
 
 
-def _step(broker: MemoryBroker, name: str, port: object, effect: Callable[[], T]) -> T:
-    """Runs an effect between its two hook calls, where a script may let it fail.
-
-    What ``hook("commit", ...)`` raises leaves no effect; what ``hook("commit-reply", ...)``
-    raises is a reply that was lost.
-    """
-    if broker.hook is None:
-        return effect()
-    broker.hook(name, port)
-    result = effect()
-    broker.hook(f"{name}-reply", port)
-    return result
-
-
 class MemorySource:
     """Reads assigned partitions in turn, so that a busy one starves no other.
 
-    Hook step: ``poll``.
+    Hook steps: ``poll`` and ``stable_ends``.
     """
 
     def __init__(self, broker: MemoryBroker, fetch_records: int, fetch_bytes: int) -> None:
@@ -87,7 +73,7 @@ class MemorySource:
         self._paused.difference_update(self._assigned(partitions))
 
     def poll(self, timeout_s: float) -> list[Fetch]:
-        return _step(self._broker, "poll", self, lambda: self._poll(timeout_s))
+        return run_step(self._broker, "poll", self, lambda: self._poll(timeout_s))
 
     def _poll(self, timeout_s: float) -> list[Fetch]:
         with self._broker.changed:
@@ -118,8 +104,9 @@ class MemorySource:
         return fetches
 
     def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        with self._broker.changed:
-            return {p: self._broker.log(p).stable_end for p in partitions}
+        return run_step(
+            self._broker, "stable_ends", self, lambda: self._broker.stable_ends(partitions)
+        )
 
     def close(self) -> None:
         self._positions.clear()
@@ -131,96 +118,11 @@ class MemorySource:
         return partitions
 
 
-class MemorySink:
-    """A transactional producer; after an error only ``open`` and ``close`` are of use.
-
-    Hook steps: ``open``, ``begin``, ``produce``, ``flush``, ``send_offsets``, ``commit``,
-    ``abort``, each with its ``-reply``.
-    """
-
-    def __init__(
-        self, broker: MemoryBroker, transactional_id: str, group: str, timeout_us: int
-    ) -> None:
-        self.transactional_id = transactional_id
-        self.group = group
-        self._broker = broker
-        self._timeout_us = timeout_us
-        self._epoch: int | None = None  # the newest that this sink has held
-        self._usable = False
-        self._begun = False
-
-    def open(self) -> int:
-        self._usable = self._begun = False
-
-        def effect() -> int:
-            opened = self._broker.open(self.transactional_id, self._timeout_us, self._epoch)
-            self._epoch = opened
-            return opened
-
-        epoch = _step(self._broker, "open", self, effect)
-        self._usable = True
-        return epoch
-
-    def begin(self) -> None:
-        if self._usable and self._begun:
-            raise RuntimeError("begin(): a transaction has begun already")
-
-        def effect(_: int) -> None:
-            self._begun = True
-
-        self._run("begin", effect)
-
-    def produce(self, records: Sequence[OutRecord]) -> None:
-        self._need_begun("produce")
-        self._run("produce", lambda e: self._broker.produce(self.transactional_id, e, records))
-
-    def flush(self) -> None:
-        self._need_begun("flush")
-        self._run("flush", lambda epoch: self._broker.check(self.transactional_id, epoch))
-
-    def send_offsets(self, offsets: Mapping[TopicPartition, Committed]) -> None:
-        check_metadata(offsets)
-        self._need_begun("send_offsets")
-        self._run(
-            "send_offsets",
-            lambda e: self._broker.add_offsets(self.transactional_id, e, self.group, offsets),
-        )
-
-    def commit(self) -> None:
-        self._finish("commit", True)
-
-    def abort(self) -> None:
-        self._finish("abort", False)
-
-    def close(self) -> None:
-        """Aborts what is open (no hook: a crash is a sink that is dropped, not closed)."""
-        if self._usable and self._begun and self._epoch is not None:
-            with suppress(MotetError):
-                self._broker.end(self.transactional_id, self._epoch, False)
-        self._usable = False
-
-    def _finish(self, name: str, commit: bool) -> None:
-        self._need_begun(name)
-        self._run(name, lambda epoch: self._broker.end(self.transactional_id, epoch, commit))
-        self._begun = False
-
-    def _need_begun(self, name: str) -> None:
-        if self._usable and not self._begun:
-            raise RuntimeError(f"{name}(): no transaction has begun")
-
-    def _run(self, name: str, effect: Callable[[int], None]) -> None:
-        epoch = self._epoch
-        if not self._usable or epoch is None:
-            raise Transient(f"transactional id {self.transactional_id}: not open; open it again")
-        try:
-            _step(self._broker, name, self, lambda: effect(epoch))
-        except BaseException:
-            self._usable = False
-            raise
-
-
 class MemoryControl:
-    """Questions to the broker. Hook step: ``committed``."""
+    """Questions to the broker.
+
+    Hook steps: ``topics``, ``committed``, ``beginnings``, ``stable_ends``, ``last_record``.
+    """
 
     def __init__(self, broker: MemoryBroker, pending_wait_s: float) -> None:
         self._broker = broker
@@ -229,7 +131,7 @@ class MemoryControl:
     def committed(
         self, group: str, partitions: Collection[TopicPartition], wait: bool = True
     ) -> dict[TopicPartition, Committed | None]:
-        return _step(self._broker, "committed", self, lambda: self._committed(group, partitions))
+        return run_step(self._broker, "committed", self, lambda: self._committed(group, partitions))
 
     def _committed(
         self, group: str, partitions: Collection[TopicPartition]
@@ -252,12 +154,14 @@ class MemoryControl:
             return found
 
     def beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        with self._broker.changed:
-            return {p: self._broker.log(p).start for p in partitions}
+        return run_step(
+            self._broker, "beginnings", self, lambda: self._broker.beginnings(partitions)
+        )
 
     def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        with self._broker.changed:
-            return {p: self._broker.log(p).stable_end for p in partitions}
+        return run_step(
+            self._broker, "stable_ends", self, lambda: self._broker.stable_ends(partitions)
+        )
 
     def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         with self._broker.changed:
@@ -270,7 +174,7 @@ class MemoryControl:
             return {p: self._broker.log(p).offset_at(time_us) for p in partitions}
 
     def topics(self, names: Collection[str]) -> dict[str, TopicInfo | None]:
-        return {name: self._broker.info(name) for name in names}
+        return run_step(self._broker, "topics", self, lambda: self._broker.infos(names))
 
     def create_topic(
         self, name: str, partitions: int, replication: int | None, config: Mapping[str, str]
@@ -293,7 +197,7 @@ class MemoryControl:
         self._broker.delete_group(group)
 
     def last_record(self, partition: TopicPartition) -> LogRecord | None:
-        return self._broker.last(partition)
+        return run_step(self._broker, "last_record", self, lambda: self._broker.last(partition))
 
     def close(self) -> None: ...
 

@@ -58,7 +58,7 @@ class MemoryBroker:
     """Topics, transactional ids and groups; every method is atomic and may be called by threads.
 
     ``hook(step, port)`` is called before and after each effect of the ports (``commit``,
-    ``commit-reply``: see ``pipeline.connectors.memory``); what it raises, the port raises.
+    ``commit-reply``: see the ports); what it raises, the port raises.
     ``changed`` is notified whenever readers could see more.
     """
 
@@ -105,6 +105,17 @@ class MemoryBroker:
         with self.changed:
             topic = self._topics.get(name)
             return topic.info if topic else None
+
+    def infos(self, names: Iterable[str]) -> dict[str, TopicInfo | None]:
+        return {name: self.info(name) for name in names}
+
+    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        with self.changed:
+            return {p: self.log(p).start for p in partitions}
+
+    def stable_ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        with self.changed:
+            return {p: self.log(p).stable_end for p in partitions}
 
     def log(self, partition: TopicPartition) -> PartitionLog:
         """The log of a partition; hold ``changed`` while using it where threads are at work."""
@@ -204,6 +215,18 @@ class MemoryBroker:
         with self.changed:
             self._owned(transactional_id, epoch)
 
+    def interrupt(self, transactional_id: str, epoch: int, new_epoch: bool) -> None:
+        """Ends the transaction of that epoch by itself, as a broker may at any time.
+
+        ``new_epoch``: as after a timeout, the id has another epoch then, and its owner must open
+        it again. Nothing happens where the epoch is not the newest.
+        """
+        with self.changed:
+            self._expire()
+            producer = self._producers[transactional_id]
+            if epoch == producer.epoch:
+                self._give_up(transactional_id, producer, new_epoch)
+
     # groups
 
     def committed(self, group: str, partition: TopicPartition) -> Committed | None:
@@ -278,5 +301,9 @@ class MemoryBroker:
                 continue
             now_us = self.clock() if now_us is None else now_us
             if now_us - transaction.started_us > transaction.timeout_us:
-                self._end(name, producer, commit=False)
-                producer.last_epoch, producer.epoch = producer.epoch, producer.epoch + 1
+                self._give_up(name, producer, new_epoch=True)
+
+    def _give_up(self, name: str, producer: _Producer, new_epoch: bool) -> None:
+        self._end(name, producer, commit=False)
+        if new_epoch:
+            producer.last_epoch, producer.epoch = producer.epoch, producer.epoch + 1

@@ -71,13 +71,13 @@ class Published:
         }
 
 
-def headers(record: FileRecord) -> list[tuple[str, bytes]]:
-    """CloudEvents 1.0 in Kafka's binary mode (contract section 3)."""
+def headers(record: FileRecord, source: str = SOURCE_PREFIX) -> list[tuple[str, bytes]]:
+    """CloudEvents 1.0 in Kafka's binary mode (contract section 3); ``source`` begins ce_source."""
     found = [
         ("content-type", record.content_type),
         ("ce_specversion", "1.0"),
         ("ce_id", f"{record.stream}/{record.ts_us}"),
-        ("ce_source", SOURCE_PREFIX + quote(record.source)),
+        ("ce_source", source + quote(record.source)),
         ("ce_type", EVENT_TYPE),
         ("ce_time", format_rfc3339(record.ts_us, "microseconds")),
         ("ce_sequence", f"{record.sequence:020d}"),
@@ -135,7 +135,7 @@ def send(
         for record in records:
             if until_due(record.due_us):
                 break
-            out = _out(record, topics[record.target.topic].partitions)
+            out = out_record(record, topics[record.target.topic].partitions)
             check_size(out, topics[record.target.topic].max_message_bytes)
             publisher.send(out)
             published.add(record)
@@ -147,12 +147,13 @@ def send(
     return published
 
 
-def _out(record: FileRecord, partitions: int) -> OutRecord:
+def out_record(record: FileRecord, partitions: int, source: str = SOURCE_PREFIX) -> OutRecord:
+    """As it goes to the log: to the partition of its stream, of ``partitions``."""
     key = record.stream.encode()
     return OutRecord(
         topic=record.target.topic,
         partition=partition_for(key, partitions),
         key=key,
         value=record.payload,
-        headers=headers(record),
+        headers=headers(record, source),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import clock
+from pipeline.monitor.speak import STREAM_PREFIX
 from pipeline.slot.ports import LogRecord
 
 LATENCIES_KEPT = 100_000  # the newest: a demo that runs for days keeps no more
@@ -34,7 +35,8 @@ class Measured:
     """Counts of the results that were read.
 
     The streams of the demo send without a pause, and results of a stream come in the order of
-    time: a window that does not begin where the one before ended is a gap or a repeat.
+    time: a window that does not begin where the one before ended is a gap or a repeat. A visitor
+    who speaks into the page may pause as they like: of theirs only repeats are counted.
     """
 
     windows: int = 0
@@ -68,7 +70,8 @@ class Measured:
         if start_us < expected_us:
             self.repeated += 1
             return
-        self.skipped += (start_us - expected_us) // (end_us - start_us)
+        if not stream.startswith(STREAM_PREFIX):
+            self.skipped += (start_us - expected_us) // (end_us - start_us)
         self._ends_us[stream] = end_us
 
     @property

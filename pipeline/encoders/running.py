@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pipeline.batching.batch import JobResult, StageJob
@@ -37,10 +37,18 @@ class EncodeTask:
     window of its batch: a failed batch is halved until the window that fails alone has failed.
     """
 
-    def __init__(self, encoder: Encoder, plan: StagePlan, pool: DecodePool = INLINE) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        plan: StagePlan,
+        pool: DecodePool = INLINE,
+        now_us: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """``now_us``: a monotonic clock; where it stands still no ``prepare_us`` is told."""
         self._encoder = encoder
         self._plan = plan
         self._pool = pool
+        self._now_us = now_us
         self._takes = kinds_taken(encoder)
         self._rate: int | None = getattr(encoder, "rate", None)
         self._memory = MemoryLimit()
@@ -83,8 +91,13 @@ class EncodeTask:
     def _run(self, begun: Sequence[Begun]) -> list[JobResult]:
         results: list[JobResult] = []
         clips: list[tuple[Clip, JobResult]] = []
-        for (job, _), built in zip(begun, self._built(begun), strict=True):
-            result = JobResult(undecodable=built.undecodable, timed_out=built.timed_out)
+        began_us = self._now_us()
+        made = self._built(begun)
+        prepare_us = (self._now_us() - began_us) // max(1, len(begun))
+        for (job, _), built in zip(begun, made, strict=True):
+            result = JobResult(
+                undecodable=built.undecodable, timed_out=built.timed_out, prepare_us=prepare_us
+            )
             results.append(result)
             if built.clip is not None:
                 clips.append((built.clip, result))

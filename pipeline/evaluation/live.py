@@ -18,7 +18,7 @@ from pipeline.slot.ports import Connector, LogRecord, Source, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.spec.evaluation_model import EvaluationSpec
 from pipeline.tasks.figures import Figures
-from pipeline.training.labels import label_of
+from pipeline.training.labels import change_of
 from pipeline.training.rows import parsed
 
 POLL_S = 0.25
@@ -135,7 +135,7 @@ class LiveEvaluation:
                 self._join.answer(answer, at_us)
                 return
         else:
-            label = label_of(parsed(record.value, record.key))
+            label = change_of(parsed(record.value, record.key))
             if not isinstance(label, str):
                 self._join.label(label, at_us)
                 return

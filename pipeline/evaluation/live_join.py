@@ -14,6 +14,7 @@ from pipeline.evaluation.served import Answer, in_order, text_pairs
 from pipeline.evaluation.text import Pair
 from pipeline.training.labels import Label, LabelIndex
 
+_Said = tuple[str, int, int, bool, bool]  # a time of a stream, and what is said of it
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -37,9 +38,11 @@ class Met(NamedTuple):
 class LiveJoin:
     """The newest results and labels, whichever came first.
 
-    Invariants: which ones are kept, and so what has met, depends on what came and on the logs'
-    times alone, not on the order in which it was told; at most ``most`` of either are kept, none
-    that came over ``span_us`` ago. Each label is counted once, by what became of it.
+    Of labels of one time of a stream the newest stands, and one that says nothing takes back those
+    before it. Invariants: which ones are kept, and so what has met, depends on what came and on
+    the logs' times alone, not on the order in which it was told (of equal times the last told
+    stands); at most ``most`` of either are kept, none that came over ``span_us`` ago. Each label
+    is counted once, by what became of it; one that takes back is not.
     """
 
     def __init__(self, span_us: int, most: int, stage: str | None = None) -> None:
@@ -47,7 +50,7 @@ class LiveJoin:
         self._span_us = span_us
         self._stage = stage
         self._answers: _Newest[tuple[str, int], Answer] = _Newest(most)
-        self._labels: _Newest[Label, Label] = _Newest(most)
+        self._labels: _Newest[_Said, Label] = _Newest(most)
         self._met: set[Label] = set()
         self.met = self.unmet = 0  # labels; those that wait are in neither
 
@@ -56,15 +59,16 @@ class LiveJoin:
         self._answers.put((answer.stream, answer.start_us), at_us, answer)
 
     def label(self, label: Label, at_us: int) -> None:
-        if label.label is not None or self._stage is not None:
-            self._left(self._labels.put(label, at_us, label))
+        if label.label is not None or label.withdrawn or self._stage is not None:
+            self._left(self._labels.put(_said(label), at_us, label))
 
     def join(self, now_us: int) -> Met:
         """Forgets what is too old, and puts together the rest."""
         since_us = now_us - self._span_us
         self._answers.drop(since_us)
         self._left(self._labels.drop(since_us))
-        classes = LabelIndex(label for label in self._labels if label.label is not None)
+        standing = self._standing()
+        classes = LabelIndex(label for label in standing if label.label is not None)
         pairs: list[tuple[Answer, str]] = []
         delays_us: list[int] = []
         unlabelled = 0
@@ -77,12 +81,22 @@ class LiveJoin:
                 continue
             pairs.append((answer, label.label))
             came_us = self._answers.at_us((answer.stream, answer.start_us))
-            delays_us.append(self._labels.at_us(label) - came_us)
+            delays_us.append(self._labels.at_us(_said(label)) - came_us)
             self._meets(label)
-        texts, waiting = self._texts()
+        texts, waiting = self._texts(standing)
         return Met(pairs, unlabelled, texts, waiting, median(delays_us) if delays_us else None)
 
-    def _texts(self) -> tuple[list[Pair], int]:
+    def _standing(self) -> list[Label]:
+        """The labels that were not taken back since."""
+        gone_us = {one[:3]: self._labels.at_us(_said(one)) for one in self._labels if one.withdrawn}
+        return [
+            one
+            for one in self._labels
+            if not one.withdrawn
+            and (one[:3] not in gone_us or self._labels.at_us(_said(one)) > gone_us[one[:3]])
+        ]
+
+    def _texts(self, standing: list[Label]) -> tuple[list[Pair], int]:
         """A text counts once results reach from its start to its end, within half a window.
 
         One of which a part has left, or is not there yet, would be taken for misheard.
@@ -92,7 +106,7 @@ class LiveJoin:
         answers = list(self._answers)
         by_stream = in_order(answers)
         whole, waiting = [], 0
-        for label in sorted(self._labels, key=str):
+        for label in sorted(standing, key=str):
             if label.text is None:
                 continue
             own = by_stream.get(label.stream)
@@ -112,8 +126,12 @@ class LiveJoin:
         for label in labels:
             if label in self._met:
                 self._met.remove(label)
-            else:
+            elif not label.withdrawn:
                 self.unmet += 1
+
+
+def _said(label: Label) -> _Said:
+    return *label[:3], label.label is not None, label.text is not None
 
 
 def _reach(first: Answer, last: Answer, label: Label) -> bool:
@@ -139,11 +157,13 @@ class _Newest(Generic[Key, Value]):
         return self._values[key][0]
 
     def put(self, key: Key, at_us: int, value: Value) -> list[Value]:
-        """Gives those that had to leave for it."""
+        """Gives those that had to leave for it, or itself where a newer one stands."""
         known = self._values.get(key)
-        if known is None or known[0] <= at_us:
+        stands = known is None or known[0] <= at_us
+        if stands:
             self._values[key] = at_us, value
-        return self.drop() if len(self._values) > 2 * self._most else []
+        left = [] if known is None or known[1] == value else [known[1] if stands else value]
+        return [*left, *(self.drop() if len(self._values) > 2 * self._most else [])]
 
     def drop(self, since_us: int | None = None) -> list[Value]:
         """Gives those that came before, and those that are too many."""

@@ -2,12 +2,13 @@
 
 from pipeline.lane.lane import Lane
 from pipeline.lane.merge import Merge, Waiting
-from pipeline.lane.record import Applied, ClosedWindow, LaneCut, LaneRecord
+from pipeline.lane.record import Applied, ClosedWindow, Holding, LaneCut, LaneRecord
 from pipeline.lane.spec import InputRule, LaneSpec
 
 __all__ = [
     "Applied",
     "ClosedWindow",
+    "Holding",
     "InputRule",
     "Lane",
     "LaneCut",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 
 from pipeline.lane.kept import KeptOffsets, KeptRecords
-from pipeline.lane.record import Applied, ClosedWindow, LaneCut, LaneRecord
+from pipeline.lane.record import Applied, ClosedWindow, Holding, LaneCut, LaneRecord
 from pipeline.lane.spec import LaneSpec
 
 _NEVER = -(1 << 62)  # before all event time
@@ -115,8 +115,8 @@ class Lane:
         clock = max(raw, self._floor)
         return None if clock == _NEVER else clock
 
-    def holding(self) -> tuple[str, int] | None:
-        """Who holds the earliest open window back: the input, and how far the floor is below it.
+    def holding(self) -> Holding | None:
+        """Who holds the earliest open window back; None where no window is open.
 
         Looks through all streams, so it is for a person who waits and not for every record.
         """
@@ -124,8 +124,13 @@ class Lane:
             return None
         k = self._open.least()
         stream = next(s for s in self._streams.values() if k in s.open)
-        gate = stream.raw.index(min(stream.raw))
-        return self._names[self._gate.index(gate)], k * self._hop + self._size - self._floor
+        end_us = k * self._hop + self._size
+        behind = sorted((raw, g) for g, raw in enumerate(stream.raw) if raw < end_us)
+        newest: dict[str, int | None] = {}
+        for raw, gate in behind:
+            index = self._gate.index(gate)
+            newest[self._names[index]] = None if raw == _NEVER else raw + self._bound[index]
+        return Holding(stream.name, end_us - self._size, end_us, newest, end_us - self._floor)
 
     def cut(self) -> LaneCut:
         """What recovery needs to come back to this very state; its size is that of the inputs."""

@@ -10,6 +10,8 @@ from pipeline.lane.record import LaneRecord
 from pipeline.lane.spec import LaneSpec
 
 FRESH_US = 100_000  # how old a stable end may be and still say "caught up": one poll interval
+# One that was under way for longer (a frozen process has woken) tells nothing of now.
+ANSWER_US_MAX = 5_000_000
 
 
 class Waiting(NamedTuple):
@@ -28,7 +30,16 @@ class Waiting(NamedTuple):
 class _Head:
     """One input: what is fetched and not applied, and what is known of its end."""
 
-    __slots__ = ("buffer", "end", "end_at_us", "gating", "name", "position", "waited_since_us")
+    __slots__ = (
+        "buffer",
+        "end",
+        "end_at_us",
+        "gating",
+        "name",
+        "position",
+        "took_us",
+        "waited_since_us",
+    )
 
     def __init__(self, name: str, gating: bool, position: int) -> None:
         self.name = name
@@ -37,6 +48,7 @@ class _Head:
         self.buffer: deque[tuple[int, LaneRecord]] = deque()
         self.end: int | None = None
         self.end_at_us = 0
+        self.took_us = 0  # how long the answer with the end was under way
         self.waited_since_us: int | None = None
 
 
@@ -73,14 +85,18 @@ class Merge:
                 break
             head.buffer.append((_key(record, head.gating), record))
 
-    def ends(self, input: str, stable_end: int, now_us: int) -> None:
-        """Tells the input's stable end as the broker gave it at ``now_us``."""
+    def ends(self, input: str, stable_end: int, now_us: int, asked_us: int | None = None) -> None:
+        """Tells the input's stable end as the broker gave it at ``now_us``.
+
+        ``asked_us``: when it was asked for (None: now); the end may be as old as that.
+        """
         head = self._heads[input]
+        head.took_us = 0 if asked_us is None else now_us - asked_us
         if self._fresh_us is None:
             head.end = stable_end
         else:
             head.end = max(stable_end, head.end or 0)
-        head.end_at_us = now_us
+        head.end_at_us = now_us - (head.took_us if head.took_us > ANSWER_US_MAX else 0)
 
     def position(self, input: str) -> int:
         """The first offset that is neither handed out nor known to hold no record."""
@@ -100,6 +116,10 @@ class Merge:
     def caught_up(self, now_us: int) -> bool:
         """Whether every input is known to hold nothing that was not handed out."""
         return all(not h.buffer and self._standing(h, now_us) is None for h in self._order)
+
+    def known_us(self, now_us: int) -> int:
+        """Up to when it is known that it was caught up: answers were under way since then."""
+        return now_us - max(head.took_us for head in self._order)
 
     def unknown(self, now_us: int) -> list[str]:
         """Empty inputs of which only a new stable end can tell whether they are caught up."""

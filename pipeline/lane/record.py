@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +40,22 @@ class ClosedWindow:
     end_us: int
     content: dict[str, list[LaneRecord]]
     present: tuple[str, ...]
+
+
+class Holding(NamedTuple):
+    """Why the earliest open window of a lane is open, and what would close it.
+
+    ``newest`` names the gating inputs whose clock is below the window's end, the one furthest
+    behind first, each with the greatest end of the stream's records there (None: none is kept).
+    The window closes when each has a record that ends B past ``end_us``; or when the floor has
+    risen by ``floor_us_left``.
+    """
+
+    stream: str
+    start_us: int
+    end_us: int
+    newest: dict[str, int | None]
+    floor_us_left: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import InvalidInput, Problem
@@ -30,6 +31,17 @@ class Access:
         name = host_name(header or "")
         return name in self.names or (self.any_address and _is_address(name))
 
+    def own_page(self, headers: Mapping[str, str]) -> bool:
+        """Whether a page of this very server sends the request, as every browser says.
+
+        A page of somebody else may have a browser send here, with a body; it cannot choose what
+        the browser then says of it. ``knows_host`` comes first: it makes ``Host`` one of ours.
+        """
+        scheme, _, place = headers.get("Origin", "").strip().lower().partition("://")
+        site = headers.get("Sec-Fetch-Site", "same-origin").strip().lower()
+        own = headers.get("Host", "").strip().lower()
+        return scheme in ("http", "https") and place == own and site == "same-origin"
+
     def admits(self, authorization: str | None, token: str | None) -> bool:
         """Whether ``Authorization: Bearer TOKEN`` or ``?token=TOKEN`` says what it must."""
         if self.token is None:
@@ -41,7 +53,14 @@ class Access:
 
 
 def access_for(metrics: MetricsSpec, host: str) -> Access:
-    """Raises InvalidInput for an address that others reach, without a token or ``public``."""
+    """Raises InvalidInput for an address that others reach, without a token or ``public``.
+
+    ``public`` is for those who look on: with ``ingest`` there has to be a token.
+    """
+    if not is_loopback(host) and metrics.token is None and metrics.ingest:
+        why = f"whoever reaches {host} could send records into the inputs"
+        remedy = "set metrics.token, or leave it out, or bind to 127.0.0.1"
+        raise InvalidInput(Problem("metrics.ingest", "true", why, remedy))
     if not is_loopback(host) and metrics.token is None and not metrics.public:
         why = "others could read what the pipeline hears and sees"
         remedy = "set metrics.token, or metrics.public: true, or bind to 127.0.0.1"

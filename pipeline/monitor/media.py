@@ -16,7 +16,7 @@ from pipeline import clock
 from pipeline.connectors.partitioner import partition_for
 from pipeline.errors import MotetError
 from pipeline.media.reading import Reader, rules_of
-from pipeline.monitor.pictures import Picture, picture_of
+from pipeline.monitor.pictures import Picture, picture_of, sound_of
 from pipeline.record import MediaRecord
 from pipeline.slot.ports import Connector, Control, LogRecord, Source, TopicPartition
 from pipeline.spec import PipelineSpec
@@ -37,11 +37,12 @@ class Busy(Exception):
 
 
 class Asked(NamedTuple):
-    """A window of a stream, and the input whose media is wanted."""
+    """A window of a stream, and the input whose media is wanted; sound to be heard, or seen."""
 
     stream: str
     start_us: int
     input: str
+    heard: bool = False
 
 
 class MediaFinder:
@@ -99,7 +100,9 @@ class MediaFinder:
         except Exception:
             self._drop_ports()
             raise
-        return picture_of(found, asked.start_us, end_us) if found else None
+        if not found:
+            return None
+        return (sound_of if asked.heard else picture_of)(found, asked.start_us, end_us)
 
     def _records(self, asked: Asked, end_us: int) -> list[MediaRecord]:
         if self._ports is None:

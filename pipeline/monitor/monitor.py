@@ -8,13 +8,18 @@ from functools import partial
 from urllib.parse import quote
 
 from pipeline.monitor.access import access_for
+from pipeline.monitor.find import Finder
 from pipeline.monitor.handler import Handler
 from pipeline.monitor.live import Live
+from pipeline.monitor.log_level import level_posts, level_routes
 from pipeline.monitor.media import MediaFinder
 from pipeline.monitor.results import ResultFeed
 from pipeline.monitor.routes import Routes
 from pipeline.monitor.sampler import Sampler
 from pipeline.monitor.server import PortTaken, Server
+from pipeline.monitor.speak import Speak, no_speaking
+from pipeline.monitor.teach import PATH as TEACH_PATH
+from pipeline.monitor.teach import Teach, no_teaching
 from pipeline.slot.ports import Connector
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.view import View
@@ -31,7 +36,7 @@ class Monitor:
 
     ``say`` is told where the port is taken, which is then tried again every second; ``bound`` is
     told the page's address once, when the port is ours. ``live``: how good the answers are, where
-    that is looked at; it is closed with the monitor.
+    that is looked at; it is closed with the monitor, as is ``teaching``: what the page may teach.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Monitor:
         say: Callable[[str], None] | None = None,
         bound: Callable[[str], None] | None = None,
         live: Live | None = None,
+        teaching: Teach | None = None,
     ) -> None:
         access = access_for(spec.metrics, host)
         self._closed = threading.Event()
@@ -53,7 +59,22 @@ class Monitor:
         self._finder = MediaFinder(spec, connector, self._feed.lane_of, self._position)
         self._live = live
         routes = Routes(spec, self._sampler, self._feed, self._finder, live).table(page)
-        handler = partial(Handler, access=access, routes=routes, closed=self._closed.is_set)
+        self._speak = self._speaking(spec, connector) if page and spec.metrics.ingest else None
+        speaking = self._speak.routes() if self._speak else {"/api/speak": lambda _: no_speaking()}
+        more = {**Finder(self._feed).routes(), **level_routes()}
+        self._teach = teaching
+        learning = teaching.routes() if teaching else {TEACH_PATH: no_teaching}
+        handler = partial(
+            Handler,
+            access=access,
+            routes={**routes, **speaking, **learning, **more} if page else routes,
+            closed=self._closed.is_set,
+            posts={
+                **(self._speak.posts() if self._speak else {}),
+                **(teaching.posts() if page and teaching else {}),
+                **(level_posts() if page else {}),
+            },
+        )
         self._bind = partial(Server, host, port, handler)
         self._token = spec.metrics.token
         self._host, self._port = _EVERY.get(host, host), port
@@ -87,6 +108,10 @@ class Monitor:
         """Tells the readers that the run has ended, and returns once nothing is served."""
         self._closed.set()
         self._thread.join(10)
+        if self._speak is not None:
+            self._speak.close()
+        if self._teach is not None:
+            self._teach.close()
         self._feed.close()
         self._sampler.close()
         self._finder.close()
@@ -95,6 +120,9 @@ class Monitor:
         if self._server is not None:
             self._server.end_connections()
             self._server.server_close()
+
+    def _speaking(self, spec: PipelineSpec, connector: Connector) -> Speak:
+        return Speak(spec, connector, lambda stream: self._feed.lane_of(stream) is not None)
 
     def _serve(self) -> None:
         """Takes connections until ``close``; first of all the port, where it was not to be had."""
@@ -132,6 +160,7 @@ def serve(
     say: Callable[[str], None] | None = None,
     bound: Callable[[str], None] | None = None,
     live: Live | None = None,
+    teaching: Teach | None = None,
 ) -> Monitor:
     """Binds and answers; the caller gives it the run by ``show`` and ends it by ``close``.
 
@@ -139,8 +168,18 @@ def serve(
     and health alone, and no media or results. Raises InvalidInput where the port is taken, the
     host is none of this machine's, or others would read without a token. With ``say`` a port
     that is taken is told and waited for instead: a run that takes over from one on the same
-    machine has the port as soon as the other has ended. ``bound`` and ``live``: as
-    in ``Monitor``.
+    machine has the port as soon as the other has ended. ``bound``, ``live`` and ``teaching``:
+    as in ``Monitor``.
     """
     host, port = address or (spec.metrics.host, spec.metrics.port)
-    return Monitor(spec, connector, host, port, page=page, say=say, bound=bound, live=live)
+    return Monitor(
+        spec,
+        connector,
+        host,
+        port,
+        page=page,
+        say=say,
+        bound=bound,
+        live=live,
+        teaching=teaching,
+    )

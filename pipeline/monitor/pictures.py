@@ -1,4 +1,4 @@
-"""What a browser is shown of a window's media: a picture, a spectrogram, or text."""
+"""What a browser is given of a window's media: a picture, a spectrogram, sound, or text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAGIC = {"jpeg": (b"\xff\xd8\xff", "image/jpeg"), "png": (b"\x89PNG\r\n\x1a\n",
 
 
 class Picture(NamedTuple):
-    """Bytes and their media type: ``image/jpeg``, ``image/png`` or ``text/plain``."""
+    """Bytes and their type: ``image/jpeg``, ``image/png``, ``audio/wav`` or ``text/plain``."""
 
     content: bytes
     content_type: str
@@ -59,6 +59,19 @@ def picture_of(records: Sequence[MediaRecord], start_us: int, end_us: int) -> Pi
     texts = (decode_text(record.facts, record.payload) for record in ordered)
     text = "\n".join(texts)[:TEXT_CHARS_MAX]
     return Picture(text.encode(errors="replace"), "text/plain; charset=utf-8")
+
+
+def sound_of(records: Sequence[MediaRecord], start_us: int, end_us: int) -> Picture:
+    """The sound of a window to the sample, mono, zeros where nothing was sent: a 16-bit WAV.
+
+    Records as ``picture_of`` takes them, all of them audio. Raises UndecodableRecord.
+    """
+    import soundfile
+
+    samples, rate = _samples(records, start_us, end_us)
+    sink = io.BytesIO()
+    soundfile.write(sink, samples, rate, format="WAV", subtype="PCM_16")
+    return Picture(sink.getvalue(), "audio/wav")
 
 
 def _image(record: MediaRecord) -> Picture:

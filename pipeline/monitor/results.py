@@ -78,10 +78,19 @@ class ResultFeed:
             if reader in self._readers:
                 self._readers.remove(reader)
 
-    def streams(self) -> list[str]:
-        """Those of the newest results, the newest last."""
+    def streams(self, part: str = "", most: int = STREAMS_SHOWN) -> tuple[list[str], int]:
+        """Ids with ``part`` in them, whatever its case, of the newest results, the newest last;
+        ``most`` of them, and how many there are.
+        """
+        part = part.casefold()
         with self._changed:
-            return list(self._lanes)[-STREAMS_SHOWN:]
+            found = [stream for stream in self._lanes if not part or part in stream.casefold()]
+        return found[-most:], len(found)
+
+    def kept(self) -> dict[str, bytes]:
+        """The values of the newest results by their ``ce_id``, the newest last."""
+        with self._changed:
+            return {result.id: result.value for result in self._kept}
 
     def lane_of(self, stream: str) -> int | None:
         """The lane of a stream among the newest results."""

@@ -22,10 +22,13 @@ from pipeline.monitor.results import ResultFeed, TooManyReaders
 from pipeline.monitor.sampler import Sampler
 from pipeline.monitor.state import StateWriter
 from pipeline.spec import PipelineSpec
+from pipeline.spec.change_store import ChangeStore
+from pipeline.tasks.changing import resolved
 from pipeline.tasks.figures import Figures
 
 LAST_MAX = 200
 OPEN_S = 10.0
+FOUND_MAX = 50  # streams of one search
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 
 
@@ -54,6 +57,7 @@ class Routes:
             "/metrics": self._metrics,
             "/healthz": lambda _: text(200, "ok"),
             "/readyz": self._ready,
+            "/api/pipeline": self._pipeline,
         }
         if not page:
             return figures
@@ -61,6 +65,8 @@ class Routes:
             **dict.fromkeys(self._page, lambda request: self._page[request.path]),
             **figures,
             "/api/state": self._state,
+            "/api/history": self._history,
+            "/api/streams": self._streams,
             "/api/results": self._results,
             "/api/media": self._media,
             "/favicon.ico": lambda _: Answer(204, b""),
@@ -81,10 +87,37 @@ class Routes:
         why = "starting" if snapshot is None else snapshot.not_ready
         return text(200, "ready") if why is None else text(503, why)
 
+    def _pipeline(self, _: Request) -> Answer:
+        """The file that the run has, what is in force of it, and where it looks for changes."""
+        snapshot = self._sampler.snapshot()
+        told = {
+            "name": self._spec.name,
+            "host": snapshot.host if snapshot else None,
+            "file": resolved(self._spec),
+            "values": dict(snapshot.values) if snapshot else {},
+            "changes": str(ChangeStore.of(self._spec).path),
+        }
+        return Answer(200, orjson.dumps(told), "application/json")
+
     def _state(self, _: Request) -> Answer:
         evaluation = None if self._live is None else self._live.state()
-        state = self._writer.state(self._sampler.recent(), self._feed.streams(), evaluation)
+        streams, count = self._feed.streams()
+        state = self._writer.state(self._sampler.recent(), streams, evaluation, count)
         return Answer(200, orjson.dumps(state), "application/json")
+
+    def _history(self, request: Request) -> Answer:
+        after = request.query.get("after", "0")
+        if not after.isdecimal() or len(after) > 12:
+            return text(
+                400, f"after = {after[:40]}: not a number; write the last one that you have"
+            )
+        history = self._sampler.history.since(int(after))
+        return Answer(200, orjson.dumps(history), "application/json")
+
+    def _streams(self, request: Request) -> Answer:
+        found, count = self._feed.streams(request.query.get("find", "")[:256], FOUND_MAX)
+        listed = {"streams": found, "count": count}
+        return Answer(200, orjson.dumps(listed), "application/json")
 
     def _results(self, request: Request) -> Answer | Stream:
         last = request.query.get("last", "0")
@@ -112,8 +145,11 @@ class Routes:
             return text(400, f"input = {name[:40]}: no such input; there are: {known}")
         if not start.removeprefix("-").isdecimal() or len(start) > 20:
             return text(400, f"start_us = {start[:40]}: not a number; write the window's start_us")
+        heard = query.get("as") == "sound"
+        if heard and self._spec.inputs[name].media.kind != "audio":
+            return text(400, f"input = {name[:40]}: it has no sound; leave out as=sound")
         try:
-            picture = self._finder.find(Asked(stream, int(start), name))
+            picture = self._finder.find(Asked(stream, int(start), name, heard))
         except Busy:
             return text(503, "other media are being looked for", Retry_After="2")
         except MotetError as error:

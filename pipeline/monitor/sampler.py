@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from pipeline import clock
+from pipeline.monitor.growth import grown_histogram
+from pipeline.monitor.history import History
 from pipeline.tasks.figures import Figures, Histogram
 from pipeline.tasks.view import Snapshot, View
 
@@ -48,15 +50,21 @@ class Recent:
 
     def histogram(self, name: str, *labels: str) -> Histogram | None:
         """What was observed in the last minute; None where nothing was."""
-        histogram = self._figures.histograms.get((name, labels))
-        if histogram is None:
-            return None
-        before = self.minute_ago.snapshot.figures.histograms.get((name, labels))
-        if before is not None:
-            pairs = zip(histogram.counts, before.counts, strict=True)
-            counts = [max(0, now - then) for now, then in pairs]
-            histogram = Histogram(histogram.bounds, counts, histogram.total - before.total)
-        return histogram if histogram.count else None
+        return grown_histogram(self._figures, self.minute_ago.snapshot.figures, name, labels)
+
+    def grown(self, name: str) -> dict[tuple[str, ...], float]:
+        """A counter's series by their labels, with the growth of each in the last minute."""
+        before = self.minute_ago.snapshot.figures.counters
+        return {
+            labels: max(0.0, count - before.get((of, labels), 0.0))
+            for (of, labels), count in self._figures.counters.items()
+            if of == name
+        }
+
+    @property
+    def minute_s(self) -> float:
+        """How long ago the minute began; shorter in a run's first minute."""
+        return (self.now.at_us - self.minute_ago.at_us) / 1e6
 
     @property
     def _figures(self) -> Figures:
@@ -68,7 +76,7 @@ class Recent:
 
 
 class Sampler:
-    """Keeps a snapshot a second for a minute; may be asked from any thread.
+    """Keeps a snapshot a second for a minute, and a history; may be asked from any thread.
 
     Invariant: ``_samples`` is in the order of time, and never empty once a view was shown.
     """
@@ -77,6 +85,7 @@ class Sampler:
         self._lock = threading.Lock()
         self._samples: deque[Sample] = deque()
         self._view: View | None = None
+        self.history = History()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor-sampler", daemon=True)
 
@@ -85,6 +94,7 @@ class Sampler:
         with self._lock:
             self._view = view
             self._samples.clear()
+        self.history.begin()
         self._sample()
         if not self._thread.is_alive() and not self._closed.is_set():
             self._thread.start()
@@ -125,6 +135,7 @@ class Sampler:
         if snapshot is None:
             return
         sample = Sample(clock.monotonic_us(), snapshot)
+        self.history.take(sample.at_us, snapshot)
         with self._lock:
             self._samples.append(sample)
             while sample.at_us - self._samples[0].at_us > QUANTILES_US + 2_000_000:

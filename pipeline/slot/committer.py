@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import Fenced, Transient
+from pipeline.errors import Fenced, TakenOver, Transient
 from pipeline.lane.record import LaneCut
 from pipeline.slot import metadata
 from pipeline.slot.metadata import CutMetadata
@@ -189,9 +189,9 @@ class Committer:
                 found[partition.partition] = (loaded.owner, loaded.cut)
         return found
 
-    def _taken(self, lane: int, found: tuple[str, int] | None) -> Fenced:
+    def _taken(self, lane: int, found: tuple[str, int] | None) -> TakenOver:
         by = "nobody" if found is None else f"run {found[0]} at cut {found[1]}"
-        return Fenced(
+        return TakenOver(
             f"pipeline {self._identity.pipeline}: lane {lane} is owned by {by} now; "
             "another `motet run` of the same name took over, or a `motet reset` moved it, and this "
             "one has stopped"

@@ -92,7 +92,7 @@ BUILTIN: dict[str, Builtin] = {
         "vector",
         "pipeline.encoders.models.text_embedding:TextEmbedding",
         models=True,
-        paths=("model",),
+        paths=("weights", "model"),
     ),
     "text_image": Builtin(
         ("text",), "image", "pipeline.encoders.text_image:TextImage", paths=("font",)

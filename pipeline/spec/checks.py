@@ -128,11 +128,16 @@ def _check_json(path: KeyPath, source: Any, report: Report) -> None:
 
 def _check_metrics(tree: Tree, report: Report) -> None:
     metrics = tree.get("metrics")
-    host, token, public = (field(MetricsSpec, k, metrics) for k in ("host", "token", "public"))
+    keys = ("host", "token", "public", "ingest")
+    host, token, public, ingest = (field(MetricsSpec, key, metrics) for key in keys)
     given = metrics.get("token") if isinstance(metrics, dict) else None
-    if host is None or public is not False or token or holds_broken(given):
+    if host is None or token or holds_broken(given) or _is_loopback(host):
         return
-    if not _is_loopback(host):
+    if ingest is True:
+        why = f"whoever reaches {host} could send records into the inputs"
+        remedy = "set metrics.token, or leave it out, or bind to 127.0.0.1"
+        report.add(("metrics", "ingest"), True, Wrong(why, remedy))
+    if public is False:
         why = "others could read what the pipeline hears and sees"
         remedy = "set metrics.token, or metrics.public: true, or bind to 127.0.0.1"
         report.add(("metrics", "host"), host, Wrong(why, remedy))

@@ -96,6 +96,10 @@ class MetricsSpec(Section):
     )
     token: Token = Field(default=None, description="demanded of every request where it is set")
     public: Truth = Field(default=False, description="whether others may read without a token")
+    ingest: Truth = Field(
+        default=False,
+        description="whether visitors of the page may write: media into the inputs, labels",
+    )
 
 
 class RaySpec(Section):

@@ -15,6 +15,7 @@ from pipeline.spec.fields import (
     Options,
     PartName,
     Real,
+    Size,
     Text,
     Topic,
     Wait,
@@ -64,6 +65,11 @@ class StageSpec(Section):
     options: Options = Field(default_factory=dict, description="keyword arguments of the encoder")
     replicas: Replicas = Field(default_factory=lambda: Replicas(max=1), description="actors")
     num_gpus: Gpus = Field(default="auto", description="auto, 0, a whole number or 1/n, a replica")
+    gpu_memory_bytes: Size | None = Field(
+        default=None,
+        alias="gpu_memory",
+        description="memory of its GPU that a replica may take at most",
+    )
     batch_max: Whole = Field(default=64, ge=1, le=100_000, description="most windows in one batch")
     latency_target_us: Duration | None = Field(
         default=None,

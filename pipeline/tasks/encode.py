@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from pipeline.clock import monotonic_us
 from pipeline.encoders.base import Clip, Encoder
 from pipeline.encoders.checking import stage_plan
 from pipeline.encoders.decode_pool import INLINE, DecodePool
@@ -32,7 +33,7 @@ def encode_task(
     )
     if not is_class_path(declared.encoder):
         _warm(encoder)
-    return EncodeTask(encoder, stage_plan(spec, stage, lengths), pool)
+    return EncodeTask(encoder, stage_plan(spec, stage, lengths), pool, monotonic_us)
 
 
 def _warm(encoder: Encoder) -> None:

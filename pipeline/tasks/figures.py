@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.tasks.metrics import METRICS
@@ -55,13 +56,17 @@ class Figures:
         self.counters[name, labels] = self.counters.get((name, labels), 0) + amount
 
     def observe(self, name: str, value: float, *labels: str, times: int = 1) -> None:
-        histogram = self.histograms.get((name, labels))
-        if histogram is None:
-            bounds = METRICS[name].buckets
-            histogram = Histogram(bounds, [0] * (len(bounds) + 1))
-            self.histograms[name, labels] = histogram
+        histogram = self._histogram(name, labels)
         histogram.counts[bisect_left(histogram.bounds, value)] += times
         histogram.total += value * times
+
+    def observe_all(self, name: str, values: Sequence[float], *labels: str) -> None:
+        """As ``observe`` of each."""
+        histogram = self._histogram(name, labels)
+        bounds, counts = histogram.bounds, histogram.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        histogram.total += sum(values)
 
     def gauge(self, name: str, value: float, *labels: str) -> None:
         self.gauges[name, labels] = [value]
@@ -89,6 +94,13 @@ class Figures:
         if not ended:
             for key, values in other.gauges.items():
                 self.gauges.setdefault(key, []).extend(values)
+
+    def _histogram(self, name: str, labels: Labels) -> Histogram:
+        found = self.histograms.get((name, labels))
+        if found is None:
+            bounds = METRICS[name].buckets
+            found = self.histograms[name, labels] = Histogram(bounds, [0] * (len(bounds) + 1))
+        return found
 
     def copy(self) -> Figures:
         copied = Figures()

@@ -19,11 +19,13 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.drift_watch import DriftWatch
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.fusion_slot import Model, Pending, Slot
-from pipeline.tasks.letters import LetterBox
+from pipeline.tasks.letters import LetterBox, reason_of
 from pipeline.tasks.messages import Message, Opened, Produced, Settled
 from pipeline.tasks.results import ResultWriter
 from pipeline.tasks.stage_output import StageOutputs, VectorRow
 from pipeline.tasks.totals import Totals
+from pipeline.tasks.window_spans import FusionSpans
+from pipeline.tracing import Tracer
 
 AROUND_BYTES = 4096  # key, headers and frame of a result or a stage's output: always less
 
@@ -45,12 +47,15 @@ class FusionTask:
         slots: Iterable[int],
         message_bytes: Mapping[str, int] = MappingProxyType({}),
         fuser: Fuser | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """``lengths``: of the vectors of the stages that give one.
 
         ``message_bytes``: by output topic the largest record that it takes (``Layout``).
         ``fuser``: with the head that the host has; without it the file's is read.
+        ``tracer``: takes the spans of sampled windows.
         """
+        self._spans = None if tracer is None else FusionSpans(tracer)
         self._spec = spec
         self._model = self._model_of(fuser or Fuser.of(spec, lengths))
         self._stage_outputs = StageOutputs(spec)
@@ -84,6 +89,8 @@ class FusionTask:
             if isinstance(message, Settled):
                 self._settled(state, message, ready)
             elif isinstance(message, Opened):
+                if self._spans is not None:
+                    message = self._spans.opened(message)
                 entry = state.ledger.add(message.lane)
                 pending = Pending(message, entry, state.ledger, self._model)
                 state.pending[message.lane, message.window] = pending
@@ -97,6 +104,8 @@ class FusionTask:
                 key = (message.lane, message.cut.number)
                 state.ledger.cut(message.lane, message.cut)
                 state.counts[key] = message.counts
+                if self._spans is not None:
+                    self._spans.cut(*key)
                 if message.lane in state.appends_now:
                     state.appends[key] = state.appends_now.pop(message.lane)
                 state.ended |= message.last
@@ -116,6 +125,8 @@ class FusionTask:
             if batch is not None:
                 batch.records = self._stage_outputs.packed(batch.records)
                 state.committing = batch
+                if self._spans is not None:
+                    self._spans.taken(slot)
                 state.last_commit_us = now_us
                 if batch.records:
                     state.last_output_us = now_us
@@ -143,6 +154,8 @@ class FusionTask:
         assert batch is not None
         state.committing = None
         numbers = {lane: cut.number for lane, cut in batch.cuts.items()}
+        if self._spans is not None:
+            self._spans.committed(slot, numbers, wall_us)
         for key in [k for k in state.counts if k[0] in numbers and k[1] <= numbers[k[0]]]:
             self.totals.add_counts(state.counts.pop(key))
             for append_us, windows in state.appends.pop(key, {}).items():
@@ -151,7 +164,9 @@ class FusionTask:
                     self.figures.observe("motet_end_to_end_seconds", age_s, times=windows)
         outputs = self._spec.outputs
         self.totals.windows += sum(r.topic == outputs.results for r in batch.records)
-        self.totals.dead_letter += sum(r.topic == outputs.dead_letter for r in batch.records)
+        for record in batch.records:
+            if record.topic == outputs.dead_letter:
+                self.totals.add_letter(reason_of(record))
         return numbers
 
     def committing(self, slot: int) -> bool:
@@ -185,6 +200,8 @@ class FusionTask:
 
     def _fuse(self, ready: Sequence[Pending]) -> None:
         """Fuses windows together; what comes out for one does not depend on the others."""
+        if self._spans is not None:
+            self._spans.ready(window.opened for window in ready)
         for model in dict.fromkeys(window.model for window in ready):
             windows = [window for window in ready if window.model is model]
             vectors = [
@@ -196,6 +213,8 @@ class FusionTask:
                 own = self._own(window)
                 result = self._result(window, fused)
                 window.ledger.complete(window.entry, [result, *own, *window.letters])
+        if self._spans is not None:
+            self._spans.fused(window.opened for window in ready)
 
     def _own(self, window: Pending) -> list[OutRecord | VectorRow]:
         """Records of the stages' own topics; what its topic would refuse is a failure instead."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from pipeline.tasks.totals import Totals
 OWNER_CHECK_US = 5_000_000  # how often an idle owner asks whether another took over
 WAIT_S = 0.05
 FIGURES_US = 250_000  # how often figures are copied where no transaction took place
+
+_log = logging.getLogger(__name__)
 
 Acknowledge = Callable[[int, Mapping[int, int]], None]
 
@@ -157,6 +160,9 @@ class FusionRunner:
         figures.observe("motet_commit_seconds", took_us / 1e6)
         numbers = self._task.on_committed(done.slot, done.wall_us)
         self._cuts = self._cuts | numbers
+        if _log.isEnabledFor(logging.DEBUG):
+            facts = {"slot": done.slot, "cuts": dict(numbers), "took_us": took_us}
+            _log.debug("committed", extra={"facts": facts})
         self._acknowledge(done.slot, numbers)
 
     def _take_rest(self) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.tasks.letters import ENCODE_FAILED, reason_of
 from pipeline.tasks.messages import Message, Opened, Produced, Settled
 from pipeline.tasks.totals import Totals
 
@@ -45,12 +46,15 @@ class HandedOver:
                     cuts[-1].window = message.window
                     cuts[-1].totals.windows += 1
                 elif isinstance(message, Settled):
-                    letters = len(message.dead_letters) + (message.failure is not None)
-                    if letters:
-                        _holder(cuts, message.window).dead_letter += letters
+                    reasons = [reason_of(letter) for letter in message.dead_letters]
+                    reasons += [ENCODE_FAILED] * (message.failure is not None)
+                    if reasons:
+                        holder = _holder(cuts, message.window)
+                        for reason in reasons:
+                            holder.add_letter(reason)
                 elif isinstance(message, Produced):
-                    letters = message.record.topic == self._dead_letter_topic
-                    cuts[-1].totals.dead_letter += letters
+                    if message.record.topic == self._dead_letter_topic:
+                        cuts[-1].totals.add_letter(reason_of(message.record))
                 else:
                     cuts[-1].number = message.cut.number
                     cuts[-1].totals.add_counts(message.counts)

@@ -39,6 +39,7 @@ class HeadWatch:
         self.model = model_name(spec, self.sha256)
         self._since_us = wall_us()
         self._found: queue.SimpleQueue[LoadedHead | None] = queue.SimpleQueue()
+        self._moved = False  # to another folder, which was not read yet
         self._trouble: str | None = None
         self._told: str | None = None
         self._closed = threading.Event()
@@ -63,6 +64,15 @@ class HeadWatch:
         if self._store is not None:
             self._thread = threading.Thread(target=self._run, name="head-watch", daemon=True)
             self._thread.start()
+
+    def follow(self, spec: PipelineSpec) -> None:
+        """The file names another folder: its head is taken once it was read, by the thread."""
+        self._spec, self._store = spec, HeadStore.of(spec)
+        self._moved = True
+        if self._store is None:
+            self._found.put(None)
+        elif self._thread is None:
+            self.start()
 
     def close(self) -> None:
         self._closed.set()
@@ -111,18 +121,19 @@ class HeadWatch:
 
     def look(self) -> None:
         """Reads what was deployed since; raises InvalidInput where that is no head of the file."""
+        moved, store = self._moved, self._store
         signature = self._signature()
-        if signature == self._seen:
+        if store is None or (signature == self._seen and not moved):
             return
-        assert self._store is not None
-        if signature is None:
+        if signature is None and not moved:
             remedy = "put it back from a copy, or deploy a head again"
             named = str(self._spec.fusion.head)
-            raise InvalidInput(Problem(KEY, named, f"{self._store.path} is gone", remedy))
+            raise InvalidInput(Problem(KEY, named, f"{store.path} is gone", remedy))
         head = head_in_force(self._spec)
         Fuser.under(self._spec, self._lengths, head)
-        self._found.put(head)
-        self._seen = signature
+        if store is self._store:
+            self._found.put(head)
+            self._seen, self._moved = signature, False
 
     def _signature(self) -> tuple[int, int, int] | None:
         """Another one after every deployment, since that renames a new file."""

@@ -29,6 +29,9 @@ from pipeline.tasks.messages import Cut, Deliveries, Opened, Produced, Settled
 from pipeline.tasks.span import SpanFilter
 from pipeline.tasks.stream_watch import StreamWatch
 from pipeline.tasks.tally import Tally
+from pipeline.tasks.trace_context import trace_of
+from pipeline.tasks.window_spans import IngestSpans
+from pipeline.tracing import Tracer
 
 STEPS_MAX = 512  # records that a lane applies before the others have their turn
 
@@ -58,12 +61,15 @@ class IngestTask:
         ends: Mapping[TopicPartition, int] | None = None,
         message_bytes: Mapping[str, int] = MappingProxyType({}),
         call_batches: int = 1,
+        tracer: Tracer | None = None,
     ) -> None:
         """``cuts``: slot -> lane -> the recovered cut. ``ends``: stop there (``--until-end``).
 
         ``message_bytes``: by output topic the largest record that it takes (``Layout``).
         ``call_batches``: of a backlog so many batches are handed out as one (``StageRule``).
+        ``tracer``: takes the spans of sampled windows.
         """
+        self._spans = None if tracer is None else IngestSpans(tracer)
         self._spec = spec
         self._inputs = {entry.topic: name for name, entry in spec.inputs.items()}
         self._topics = {name: entry.topic for name, entry in spec.inputs.items()}
@@ -190,6 +196,8 @@ class IngestTask:
             self.watch.copartition_violations,
             self._continuity,
             self._dispatcher.busy(now_us),
+            self._dispatcher.queued(),
+            {slot for slot, budget in self._budgets.items() if not budget.admits},
             now_us,
             wall_us,
         )
@@ -199,6 +207,9 @@ class IngestTask:
     def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
         self._dispatcher.set_replicas(stage, replicas)
 
+    def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> None:
+        self._dispatcher.set_limits(stage, batch_max, timeout_us, now_us)
+
     def on_fetches(self, fetches: Iterable[Fetch], now_us: int) -> None:
         """Reads what was fetched; lanes apply it in ``pump``."""
         for fetch in fetches:
@@ -206,10 +217,13 @@ class IngestTask:
             records = [self._read(name, raw) for raw in fetch.records]
             self._lanes[fetch.partition].feed.add(name, records, fetch.position)
 
-    def on_ends(self, ends: Mapping[TopicPartition, int], now_us: int) -> None:
+    def on_ends(
+        self, ends: Mapping[TopicPartition, int], now_us: int, asked_us: int | None = None
+    ) -> None:
+        """``asked_us``: when they were asked for (None: now)."""
         for partition, end in ends.items():
             state = self._lanes[partition.partition]
-            state.feed.merge.ends(self._inputs[partition.topic], end, now_us)
+            state.feed.merge.ends(self._inputs[partition.topic], end, now_us, asked_us)
 
     def on_batch(
         self, number: int, results: Sequence[JobResult], now_us: int, run: BatchRun | None = None
@@ -327,6 +341,11 @@ class IngestTask:
             self._budgets[state.slot].take(lane, made.size_bytes + WINDOW_BYTES)
             for name in made.missing:
                 state.tally.missing(name)
+            trace, closed_us = trace_of(window), None
+            if self._spans is not None:
+                closed_us = self._spans.closed(
+                    key, window.stream, window.start_us, trace, append_us, now_us
+                )
             self._open[key] = window
             self._unsettled[key] = len(made.jobs)
             self._deliveries[state.slot].append(
@@ -341,6 +360,8 @@ class IngestTask:
                     made.coverage,
                     tuple(made.jobs),
                     append_us,
+                    trace,
+                    closed_us,
                 )
             )
             self._dispatcher.submit(key, made.jobs, now_us)
@@ -363,6 +384,8 @@ class IngestTask:
             )
             self._deliveries[state.slot].append(message)
             self._unsettled[key] -= 1
+            if self._spans is not None:
+                self._spans.settled(key, done, now_us, last=not self._unsettled[key])
             if not self._unsettled[key]:
                 del self._unsettled[key], self._open[key]
 

@@ -58,7 +58,11 @@ class IngestRunner:
         self.view = task.view(now_us(), wall_us())  # looked at every second, and at the end
         self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.overdue: list[str] = []  # replicas that hang, looked at every second
+        # Looked at every second: the newest number that came with replicas, and those that get
+        # batches or have some. None: not yet.
+        self.holding: tuple[int, frozenset[str]] | None = None
         self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
+        self._told = 0
         self._report_us = 0
         self._delivered_us = 0
         self._transients = 0
@@ -77,8 +81,17 @@ class IngestRunner:
     def post_committed(self, slot: int, numbers: Mapping[int, int]) -> None:
         self._inbox.put(lambda task, now_us: task.on_committed(slot, numbers))
 
-    def post_replicas(self, stage: str, replicas: Sequence[str]) -> None:
-        self._inbox.put(lambda task, now_us: task.set_replicas(stage, replicas))
+    def post_replicas(self, stage: str, replicas: Sequence[str], number: int = 0) -> None:
+        """``number`` grows; it is in ``holding`` once this is in force."""
+
+        def told(task: IngestTask, now_us: int) -> None:
+            task.set_replicas(stage, replicas)
+            self._told = max(self._told, number)
+
+        self._inbox.put(told)
+
+    def post_limits(self, stage: str, batch_max: int, timeout_us: int) -> None:
+        self._inbox.put(lambda task, now_us: task.set_limits(stage, batch_max, timeout_us, now_us))
 
     def take_warnings(self) -> list[str]:
         lines = []
@@ -158,10 +171,10 @@ class IngestRunner:
             self._task.on_fetches(fetches, self._now_us())
 
     def _ask_ends(self, wanted: Sequence[TopicPartition]) -> None:
-        self._asked_us = self._now_us()
+        asked_us = self._asked_us = self._now_us()
         ends = self._source.stable_ends(wanted)
         self._away = self._asked_us = None
-        self._task.on_ends(ends, self._now_us())
+        self._task.on_ends(ends, self._now_us(), asked_us)
 
     def _report(self, ask: bool) -> None:
         """``ask``: for the stable ends too, so that the lag is right while nothing arrives."""
@@ -182,6 +195,7 @@ class IngestRunner:
     def _look(self) -> None:
         now_us = self._now_us()
         self.overdue = self._task.dispatcher.overdue(now_us)
+        self.holding = self._told, self._task.dispatcher.holding()
         view = self._task.view(now_us, wall_us())
         view.figures.count("motet_transients_total", self._transients, "ingest")
         self.view = view

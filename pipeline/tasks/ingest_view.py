@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.lane import LaneSpec
+from pipeline.lane import Holding, LaneSpec
 from pipeline.tasks.continuity import Continuity
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.stage_health import StageHealth, StageTrouble
-from pipeline.tasks.view import LaneView
+from pipeline.tasks.view import BehindView, HoldView, LaneView
 
 BUSY_US = 2_000_000  # the time that a busy ratio is about, at least
 BEHIND_US = 2_000_000  # a lane that waits so long for an input's log is overdue
+_Clock = tuple[str, str, int | None]
 _NEVER_US = -(1 << 62)  # before all event time
 
 
@@ -50,6 +51,8 @@ class IngestFigures:
         self._ratios: dict[str, float] = {}
         self._health: dict[str, StageHealth] = {}
         self._timed_out: dict[str, int] = {}  # by stage, records
+        # By lane: the clock that holds it (stream, input, newest end), and since when it stands so.
+        self._held: dict[int, tuple[_Clock, int]] = {}
 
     # -- told -----------------------------------------------------------------------------
 
@@ -63,8 +66,8 @@ class IngestFigures:
             reached[input] = end_us
 
     def queued(self, stage: str, waited_us: Sequence[int]) -> None:
-        for waited in waited_us:
-            self._figures.observe("motet_stage_queue_seconds", waited / 1e6, stage)
+        waited_s = [waited / 1e6 for waited in waited_us]
+        self._figures.observe_all("motet_stage_queue_seconds", waited_s, stage)
 
     def ran(self, stage: str, windows: int, took_us: int) -> None:
         self._figures.observe("motet_stage_batch_size", windows, stage)
@@ -73,8 +76,15 @@ class IngestFigures:
     def timed_out(self, stage: str, records: int) -> None:
         self._timed_out[stage] = self._timed_out.get(stage, 0) + records
 
+    def moved(self, stage: str, prepare_us: int, transfer_us: int) -> None:
+        self._figures.count("motet_stage_prepare_seconds_total", prepare_us / 1e6, stage)
+        self._figures.count("motet_stage_transfer_seconds_total", transfer_us / 1e6, stage)
+
     def settled(self, stage: str, failure: str | None, now_us: int) -> None:
-        self._health.setdefault(stage, StageHealth()).settled(failure, now_us)
+        health = self._health.get(stage)
+        if health is None:
+            health = self._health[stage] = StageHealth()
+        health.settled(failure, now_us)
 
     # -- asked ----------------------------------------------------------------------------
 
@@ -86,10 +96,15 @@ class IngestFigures:
         violations: int,
         continuity: Continuity,
         busy: Mapping[str, tuple[int, int]],
+        queued: Mapping[str, int],
+        full: Collection[int],
         now_us: int,
         wall_us: int,
     ) -> IngestView:
-        """``busy``: by stage, the time that its replicas had work so far, and their number."""
+        """``busy``: by stage, the time that its replicas had work so far, and their number.
+
+        ``queued``: by stage, its windows; ``full``: slots whose budget admits nothing.
+        """
         figures = self._figures.copy()
         figures.count("motet_copartition_violations_total", violations)
         waits = sum(feed.merge.align_waits_total for feed in feeds.values())
@@ -104,12 +119,17 @@ class IngestFigures:
         replay = sum(feed.replay_left for feed in feeds.values())
         figures.gauge("motet_replay_records", replay)
         self._busy(figures, busy, now_us)
+        for stage, windows in queued.items():
+            figures.gauge("motet_stage_queue_windows", windows, stage)
         for stage in busy:
             failed = self._health[stage].failed_total if stage in self._health else 0
             figures.count("motet_stage_failures_total", failed, stage)
             timed_out = self._timed_out.get(stage, 0)
             figures.count("motet_decode_timeouts_total", timed_out, stage)
-        lanes = tuple(self._lane(lane, feed, now_us) for lane, feed in feeds.items())
+        lanes = tuple(
+            self._lane(lane, feed, self._slots[lane] in full, now_us)
+            for lane, feed in feeds.items()
+        )
         self._lag(figures, lanes)
         troubles = (each.trouble(name, now_us, wall_us) for name, each in self._health.items())
         return IngestView(figures, lanes, replay, tuple(one for one in troubles if one))
@@ -156,8 +176,10 @@ class IngestFigures:
                     topic, partition = self._topics[name], str(lane.lane)
                     into.gauge("motet_consumer_lag_records", lag, topic, partition)
 
-    def _lane(self, lane: int, feed: LaneFeed, now_us: int) -> LaneView:
-        waiting, overdue = self._waiting(lane, feed, now_us)
+    def _lane(self, lane: int, feed: LaneFeed, full: bool, now_us: int) -> LaneView:
+        held = feed.lane.holding()
+        waiting, overdue = self._waiting(lane, feed, held, now_us)
+        waits = feed.waits
         return LaneView(
             lane=lane,
             slot=self._slots[lane],
@@ -166,18 +188,42 @@ class IngestFigures:
             ends={name: feed.merge.end(name) for name in feed.names},
             waiting=waiting,
             overdue=overdue,
+            hold=self._hold(lane, held, now_us),
+            behind=waits and BehindView(waits.input, waits.ask, now_us - waits.since_us),
+            floor_us=feed.lane.floor_us,
+            reached=dict(self._reached[lane]),
+            full=full,
         )
 
-    def _waiting(self, lane: int, feed: LaneFeed, now_us: int) -> tuple[str | None, bool]:
+    def _hold(self, lane: int, held: Holding | None, now_us: int) -> HoldView | None:
+        """A clock that stands still is told apart from one that moves, slowly as it may be."""
+        if held is None:
+            self._held.pop(lane, None)
+            return None
+        clock = (held.stream, *next(iter(held.newest.items())))
+        before, since_us = self._held.get(lane, (clock, now_us))
+        since_us = since_us if clock == before else now_us
+        self._held[lane] = clock, since_us
+        return HoldView(
+            held.stream,
+            held.start_us,
+            held.end_us,
+            held.newest,
+            now_us - since_us,
+            held.floor_us_left,
+        )
+
+    def _waiting(
+        self, lane: int, feed: LaneFeed, held: Holding | None, now_us: int
+    ) -> tuple[str | None, bool]:
         """What a lane waits for, and whether it does so for longer than a healthy one."""
         waits = feed.waits
         if waits is not None and now_us - waits.since_us >= BEHIND_US:
             why = "the broker does not say where it ends" if waits.ask else "it is not read yet"
             return f"waiting for the log of {waits.input} in lane {lane}: {why}", True
-        held = feed.lane.holding()
         if held is None:
             return None, False
-        name, behind_us = held
+        name, behind_us = next(iter(held.newest)), held.floor_us_left
         wait_s = max(0, behind_us) / 1e6
         words = f"waiting for {name} in lane {lane}: its windows close in {wait_s:.1f} s"
         return words, behind_us <= self._overdue_us[name]

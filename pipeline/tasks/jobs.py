@@ -48,7 +48,9 @@ class JobMaker:
             before, after = spec.stage_context(name)
             reach = frozenset(spec.inputs_of(name))
             self._stages[name] = _Stage(name, direct, reach, before, after)
-        self._first_reader = {name: spec.readers_of(name)[0] for name in spec.inputs}
+        readers = {name: spec.readers_of(name) for name in spec.inputs}
+        # A part of a pipeline, as fine-tuning replays it, may leave an input unread.
+        self._first_reader = {name: each[0] for name, each in readers.items() if each}
         self._inputs = sorted(spec.inputs)
         self._audio = [n for n in self._inputs if spec.inputs[n].media.kind == "audio"]
         self._span = SpanFilter(spec)

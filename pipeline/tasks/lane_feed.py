@@ -69,7 +69,11 @@ class LaneFeed:
                 self.changed = True
 
     def silence(self, now_us: int) -> list[ClosedWindow]:
-        """Lets the floor rise by the time that passed in silence; live runs only."""
+        """Lets the floor rise by the time that passed in silence; live runs only.
+
+        The time that the answers with the ends were under way does not count: what came meanwhile
+        is not known yet, and must not be late for that.
+        """
         lane = self.lane
         if lane.replaying or self._until or not lane.open_windows:
             return []
@@ -77,8 +81,11 @@ class LaneFeed:
             self.quiet_since_us = now_us
         if not self.merge.caught_up(now_us):
             return []
-        closed = lane.silence(now_us - self.quiet_since_us)
-        self.quiet_since_us = now_us
+        known_us = self.merge.known_us(now_us)
+        if known_us <= self.quiet_since_us:
+            return []
+        closed = lane.silence(known_us - self.quiet_since_us)
+        self.quiet_since_us = known_us
         self.changed |= bool(closed)
         return closed
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.batching.batch import RecordId
 from pipeline.connectors.limits import batch_bytes
-from pipeline.record import UnsoundRecord
+from pipeline.record import Reason, UnsoundRecord
 from pipeline.slot.ports import Headers, LogRecord, OutRecord
 
+REASON = "motet-reason"
+ENCODE_FAILED: Reason = "encode-failed"
 HEADER_CHARS_MAX = 1000  # of an error text: a decoder's message may quote the payload
 
 
@@ -65,7 +67,7 @@ class LetterBox:
         }
         headers = (
             ("content-type", b"application/json"),
-            ("motet-reason", b"encode-failed"),
+            (REASON, ENCODE_FAILED.encode()),
             ("motet-error", _header(error)),
             ("motet-stage", stage.encode()),
         )
@@ -91,6 +93,11 @@ class LetterBox:
         return limit is None or batch_bytes(letter) <= limit
 
 
+def reason_of(letter: OutRecord) -> str:
+    """Of a late record or a dead letter, as its header says."""
+    return next((value.decode() for name, value in letter.headers if name == REASON), "unknown")
+
+
 def _emptied(letter: OutRecord) -> OutRecord:
     size = ("motet-original-bytes", str(len(letter.value)).encode())
     return letter._replace(value=b"", headers=(*letter.headers, size))
@@ -102,7 +109,7 @@ def _header(error: str) -> bytes:
 
 def _reason(reason: str, error: str, record: LogRecord) -> list[tuple[str, bytes]]:
     return [
-        ("motet-reason", reason.encode()),
+        (REASON, reason.encode()),
         ("motet-error", _header(error)),
         ("motet-topic", record.topic.encode()),
         ("motet-partition", str(record.partition).encode()),

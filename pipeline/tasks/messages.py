@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from pipeline.batching.batch import RecordId
 from pipeline.lane.record import LaneCut
 from pipeline.slot.ports import OutRecord
+from pipeline.tasks.trace_context import Trace
 
 
 class Opened(NamedTuple):
     """A window has closed in its lane; ``stages`` are those whose outputs will follow.
 
     ``append_us``: the log's timestamp of the record that closed it; None where none did.
+    ``trace``: headers of the trace that its result goes on with.
     """
 
     lane: int
@@ -28,6 +30,8 @@ class Opened(NamedTuple):
     coverage: dict[str, float]
     stages: tuple[str, ...]
     append_us: int | None = None
+    trace: Trace = ()
+    closed_us: int | None = None  # wall clock, of a window whose spans are told
 
 
 class Settled(NamedTuple):

@@ -49,6 +49,11 @@ class MicroBatcher:
             self._door.put(reply, begun, self._now_us())
             self._changed.notify()
 
+    def set_pace(self, pace: BatchPace) -> None:
+        """For the runs that begin from now on."""
+        with self._changed:
+            self._door.pace = pace
+
     def close(self) -> None:
         """Returns at once; what is still at the door is dropped."""
         with self._changed:

@@ -5,22 +5,37 @@ The rules by which a cluster host places a run, and ``motet plan`` says it befor
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.errors import Problem
-from pipeline.spec import PipelineSpec
+from pipeline.scaling.ground import Need, Node
+from pipeline.scaling.layout import Layout, lay_out
+from pipeline.spec import PipelineSpec, format_size
 
 CPUS_PER_OWNER = 4
 CPU_SHARE = 0.9  # of all CPUs: the driver and Ray itself need some
-CPU_PER_ACTOR_MAX = 1.0
+CPU_PER_ACTOR_MAX, CPU_PER_ACTOR_MIN = 1.0, 0.01
+CPU_STEP = 0.9  # by which a share is made smaller until all find a place, node by node
+ANY_NODE = "the cluster"
 
 
 class Resources(NamedTuple):
-    """What a cluster, or a machine, has in all."""
+    """What a cluster, or a machine, has in all, and its nodes where they are known."""
 
     cpus: float
     gpus: float
+    nodes: tuple[Node, ...] = ()
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node]) -> Resources:
+        return cls(sum(n.cpus for n in nodes), float(sum(n.gpus for n in nodes)), tuple(nodes))
+
+    @property
+    def places(self) -> tuple[Node, ...]:
+        """One node that has all, where nothing is known of them."""
+        return self.nodes or (Node(ANY_NODE, self.cpus, int(self.gpus)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,7 @@ class Placement:
     """A run as it would be placed; ``missing`` holds what it lacks (empty: it can run).
 
     ``owners`` have slots without lanes where the number of lanes is not known.
+    ``layout``: the node of each owner and replica.
     ``in_flight_bytes_max`` and ``open_bytes_max`` are the bounds of the file over all slots
     and lanes (None: the number of lanes is not known).
     """
@@ -57,6 +73,7 @@ class Placement:
     in_flight_bytes_max: int
     open_bytes_max: int | None
     missing: tuple[Problem, ...]
+    layout: Layout
 
     @property
     def actors(self) -> int:
@@ -94,6 +111,7 @@ def place(spec: PipelineSpec, resources: Resources, lanes: int | None) -> Placem
         in_flight_bytes_max=spec.limits.in_flight_bytes * len(slots),
         open_bytes_max=None if lanes is None else spec.limits.open_bytes * lanes,
         missing=tuple(missing(spec, resources)),
+        layout=layout(spec, resources, len(owners)),
     )
 
 
@@ -102,22 +120,86 @@ def owner_count(spec: PipelineSpec, resources: Resources) -> int:
 
 
 def cpus_per_actor(spec: PipelineSpec, resources: Resources) -> float:
-    """An equal share each, so that every actor finds a place however few CPUs there are."""
-    replicas = sum(stage.replicas_min for stage in spec.stages.values())
-    actors = 2 * owner_count(spec, resources) + replicas
-    return round(min(CPU_PER_ACTOR_MAX, CPU_SHARE * resources.cpus / actors), 4)
+    """An equal share each, so that every actor finds a place however few CPUs there are.
+
+    Those that scaling may add have their share too, and where a node is lost the others have a
+    place for what a run starts with: a share is a number in Ray's books, it slows nothing down.
+    """
+    most = {name: replicas_most(spec, name, resources) for name in spec.stages}
+    owners = owner_count(spec, resources)
+    actors = 2 * owners + sum(most.values())
+    share = round(min(CPU_PER_ACTOR_MAX, CPU_SHARE * resources.cpus / actors), 4)
+    if len(resources.nodes) > 1:  # on one node they fit, by the sum
+        least = {name: stage.replicas_min for name, stage in spec.stages.items()}
+        left = sorted(resources.nodes, key=lambda node: node.cpus)[:-1]
+        while share > CPU_PER_ACTOR_MIN and not (
+            _fits(resources.nodes, owners, share, most) and _fits(left, owners, share, least)
+        ):
+            share = round(share * CPU_STEP, 4)
+    return share
+
+
+def _fits(nodes: Sequence[Node], owners: int, share: float, replicas: Mapping[str, int]) -> bool:
+    needs = [(Need(name, share, 0), number) for name, number in replicas.items()]
+    return not lay_out(nodes, owners, share, needs).lacking
+
+
+def layout(spec: PipelineSpec, resources: Resources, owners: int, *, most: bool = False) -> Layout:
+    """Which node each owner and each of the replicas that a run starts with goes to.
+
+    ``most``: of the replicas that it may come to have.
+    """
+    cpus = cpus_per_actor(spec, resources)
+    needs = [
+        (need(spec, name, resources, cpus), stage.replicas_max if most else stage.replicas_min)
+        for name, stage in spec.stages.items()
+    ]
+    return lay_out(resources.places, owners, cpus, needs)
+
+
+def need(spec: PipelineSpec, stage: str, resources: Resources, cpus: float) -> Need:
+    """What one replica of a stage takes; ``cpus``: of each actor."""
+    gpus = gpus_of(spec, stage, resources)
+    memory_bytes = spec.stages[stage].gpu_memory_bytes if gpus else None
+    return Need(stage, cpus, gpus, memory_bytes)
+
+
+def replicas_most(spec: PipelineSpec, stage: str, resources: Resources) -> int:
+    """Replicas that a stage may come to have here: more than there are CPUs would only wait."""
+    declared = spec.stages[stage]
+    return max(declared.replicas_min, min(declared.replicas_max, int(resources.cpus)))
+
+
+def neighbours(spec: PipelineSpec, stage: str, resources: Resources) -> int:
+    """Replicas of a stage that a node may come to have: they share its cores for decoding."""
+    return -(-replicas_most(spec, stage, resources) // len(resources.places))
 
 
 def gpus_of(spec: PipelineSpec, stage: str, resources: Resources) -> float:
-    """GPUs of one replica. ``auto``: an equal share where there are some, else the CPU."""
+    """GPUs of one replica. ``auto``: an equal share of those that no stage demands by number,
+    else the CPU.
+    """
     wanted = spec.stages[stage].num_gpus
     if wanted != "auto":
         return float(wanted)
     replicas = sum(entry.replicas_max for entry in spec.stages.values() if entry.num_gpus == "auto")
-    if resources.gpus < 1:
+    left = int(resources.gpus - _demanded_gpus(spec) + 1e-6)
+    if left < 1:
         return 0.0
-    share = resources.gpus / replicas
-    return 1.0 if share >= 1 else 1.0 / -(-1 // share)
+    on_one = -(-replicas // left)
+    memory_bytes = spec.stages[stage].gpu_memory_bytes
+    known = [n.gpu_memory_bytes for n in resources.nodes if n.gpus and n.gpu_memory_bytes]
+    if memory_bytes is not None and known:
+        on_one = min(on_one, max(1, min(known) // memory_bytes))
+    return 1.0 / on_one
+
+
+def _demanded_gpus(spec: PipelineSpec) -> float:
+    return sum(
+        float(entry.num_gpus) * entry.replicas_min
+        for entry in spec.stages.values()
+        if entry.num_gpus != "auto"
+    )
 
 
 def _gpus(number: float) -> str:
@@ -132,7 +214,7 @@ def missing(spec: PipelineSpec, resources: Resources) -> list[Problem]:
         if entry.num_gpus != "auto"
     }
     if sum(demands.values()) <= resources.gpus:
-        return []
+        return _misplaced(spec, resources)
     return [
         Problem(
             f"stages.{name}.num_gpus",
@@ -143,3 +225,27 @@ def missing(spec: PipelineSpec, resources: Resources) -> list[Problem]:
         for name, demand in demands.items()
         if demand > 0
     ]
+
+
+def _misplaced(spec: PipelineSpec, resources: Resources) -> list[Problem]:
+    """There are GPUs enough in all, and yet no place on any one node."""
+    if not any(gpus_of(spec, name, resources) for name in spec.stages):
+        return []
+    found = layout(spec, resources, owner_count(spec, resources)).lacking
+    return [
+        Problem(
+            f"stages.{name}.{'gpu_memory' if 'memory' in why else 'num_gpus'}",
+            _declared(spec, name, why),
+            f"{count} of {spec.stages[name].replicas_min} replicas find no place: {why}",
+            "lower it or replicas.min, or join GPU nodes",
+        )
+        for name, (count, why) in found.items()
+        if name in spec.stages and gpus_of(spec, name, resources)
+    ]
+
+
+def _declared(spec: PipelineSpec, stage: str, why: str) -> str:
+    declared = spec.stages[stage]
+    if "memory" in why and declared.gpu_memory_bytes is not None:
+        return format_size(declared.gpu_memory_bytes)
+    return "auto" if declared.num_gpus == "auto" else f"{declared.num_gpus:g}"

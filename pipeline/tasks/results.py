@@ -74,6 +74,7 @@ class ResultWriter:
             *self._headers,
             ("ce_id", f"{window.stream}/{window.start_us}".encode()),
             ("ce_time", rfc3339(window.end_us)),
+            *window.trace,
         )
         return OutRecord(self._topic, window.lane, window.stream.encode(), value, headers)
 

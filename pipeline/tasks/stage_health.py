@@ -62,13 +62,16 @@ class StageHealth:
         failed = failure is not None
         self._turn(now_us)
         self._newer[0] += 1
+        if not failed and not self._troubled:
+            self._row = 0  # nothing begins with a good window, and most are
+            return
         self._newer[1] += failed
         if failure is not None:
             self.failed_total += 1
             self._error = failure
             self._row_us = now_us if self._row == 0 else self._row_us
         self._row = self._row + 1 if failed else 0
-        windows, bad = (a + b for a, b in zip(self._newer, self._older, strict=True))
+        windows, bad = self._newer[0] + self._older[0], self._newer[1] + self._older[1]
         before = self._troubled
         # It begins with a failure: a good window may begin a period, and leave more bad ones.
         self._troubled = (before or failed) and 2 * bad > windows - before

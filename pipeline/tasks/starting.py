@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from pipeline.errors import InvalidInput, Problem, Transient
+from pipeline.errors import InvalidInput, Problem, Transient, Unreachable
 from pipeline.lane import LaneCut
 from pipeline.slot.committer import Committer, SlotIdentity
 from pipeline.slot.ports import Connector, Control, Sink, TopicInfo, TopicPartition
@@ -142,23 +142,46 @@ class SlotOwner:
 
     def fence(self) -> None:
         """Older owners of the slot can commit nothing from here on."""
-        if self._again:
-            with suppress(Transient):  # the transaction that our dead one left may hide the answer
-                self.committer.check_owner(wait=False)  # fencing another run would end both
-        self.epoch = self._sink.open()
+        with self._waited_for():
+            if self._again:
+                with suppress(Transient):  # the transaction that our dead one left may hide it
+                    self.committer.check_owner(wait=False)  # fencing another run would end both
+            self.epoch = self._sink.open()
 
     def recover(self, spec: PipelineSpec) -> dict[int, LaneCut]:
         """The cuts that the slot's lanes go on from, claimed by this owner."""
-        if self._again:
-            self.committer.check_owner()
-        recovered = recover(
-            self.identity,
-            self._control,
-            lambda partitions: start_positions(spec, self._control, partitions),
-            spec.outputs.results,
-        )
-        self.committer.claim(recovered.cuts, recovered.owners)
-        return recovered.cuts
+        with self._waited_for():
+            if self._again:
+                self.committer.check_owner()
+            recovered = recover(
+                self.identity,
+                self._control,
+                lambda partitions: start_positions(spec, self._control, partitions),
+                spec.outputs.results,
+            )
+            self.committer.claim(recovered.cuts, recovered.owners)
+            return recovered.cuts
+
+    def is_ours(self) -> bool:
+        """Whether the log says that this run has the slot; False where it does not answer now.
+
+        Raises Fenced where another run has claimed it.
+        """
+        try:
+            self.committer.check_owner(wait=False)
+        except (Transient, Unreachable):
+            return False
+        return True
+
+    @contextmanager
+    def _waited_for(self) -> Iterator[None]:
+        """Of a run that goes on: its broker has answered before, and may be away for long."""
+        try:
+            yield
+        except Unreachable as away:
+            if not self._again:
+                raise
+            raise Transient(str(away)) from away
 
     def close(self) -> None:
         self._sink.close()
@@ -186,6 +209,12 @@ def _slot_0_first(
     with ThreadPoolExecutor(max(1, len(others)), "start") as pool:
         results = pool.map(lambda slot: work(owners[slot]), others)
         return done | dict(zip(others, results, strict=True))
+
+
+def close_all(owners: Mapping[int, SlotOwner]) -> None:
+    """Side by side: one whose broker is away takes some seconds."""
+    with ThreadPoolExecutor(max(1, len(owners)), "close") as pool:
+        list(pool.map(SlotOwner.close, owners.values()))
 
 
 def start_positions(

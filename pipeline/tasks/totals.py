@@ -22,7 +22,11 @@ class Totals:
     late: int = 0
     forced: int = 0
     windows: int = 0
-    dead_letter: int = 0
+    dead_letters: dict[str, int] = field(default_factory=dict)  # entries, by reason
+
+    @property
+    def dead_letter(self) -> int:
+        return sum(self.dead_letters.values())
 
     def add_counts(self, counts: Counts) -> None:
         _add(self.records, counts.records)
@@ -31,6 +35,9 @@ class Totals:
         _add(self.incomplete, counts.incomplete)
         self.late += counts.late
         self.forced += counts.forced
+
+    def add_letter(self, reason: str) -> None:
+        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
 
     def copy(self) -> Totals:
         """As they stand now, for another thread."""
@@ -46,7 +53,7 @@ class Totals:
         self.late += other.late
         self.forced += other.forced
         self.windows += other.windows
-        self.dead_letter += other.dead_letter
+        _add(self.dead_letters, other.dead_letters)
 
     def figures(self) -> Figures:
         """The counters that these are."""
@@ -59,6 +66,8 @@ class Totals:
             figures.count("motet_record_fates_total", count, input, fate)
         for input, count in self.incomplete.items():
             figures.count("motet_windows_incomplete_total", count, input)
+        for reason, count in self.dead_letters.items():
+            figures.count("motet_dead_letters_total", count, reason)
         figures.count("motet_windows_total", self.windows)
         figures.count("motet_windows_forced_total", self.forced)
         return figures

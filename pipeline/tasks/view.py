@@ -4,15 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.stage_health import StageTrouble
 
 
 @dataclass(frozen=True, slots=True)
+class HoldView:
+    """The earliest open window of a lane, and the inputs whose clocks it waits for.
+
+    ``newest``: those inputs, the one furthest behind first, with the greatest end of the stream's
+    records there (None: nothing of it is there). ``still_us``: for how long the first of these
+    has stood still. ``left_us``: how far the lane's floor, which lets it go at last, is below its
+    end.
+    """
+
+    stream: str
+    start_us: int
+    end_us: int
+    newest: Mapping[str, int | None]
+    still_us: int
+    left_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class BehindView:
+    """A lane waits for an input's log: ``ask``: the broker has not said where it ends."""
+
+    input: str
+    ask: bool
+    for_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class LaneView:
-    """One lane: by input the position that is applied, the log's stable end (None: not known)."""
+    """One lane: by input the position that is applied, the log's stable end (None: not known).
+
+    ``reached``: by input the greatest event time that was applied. ``full``: its slot has
+    ``limits.in_flight_bytes`` in flight, so nothing is applied.
+    """
 
     lane: int
     slot: int
@@ -21,6 +52,11 @@ class LaneView:
     ends: Mapping[str, int | None]
     waiting: str | None = None  # what it waits for, in words
     overdue: bool = False  # for longer than it would if that input were neither behind nor silent
+    hold: HoldView | None = None
+    behind: BehindView | None = None
+    floor_us: int | None = None
+    reached: Mapping[str, int] = field(default_factory=dict)
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +67,25 @@ class ReplicaView:
     stage: str
     device: str
     gpus: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingView:
+    """How many replicas a stage has, of those that it may have, and is to have.
+
+    ``draining``: that are taken away and finish what they have. ``why``: of the last change.
+    ``limit``: what keeps it from what it needs.
+    """
+
+    stage: str
+    replicas_min: int
+    replicas_max: int
+    wanted: int
+    ready: int
+    starting: int
+    draining: int
+    why: str | None = None
+    limit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +121,8 @@ class Snapshot:
     troubles: Sequence[StageTrouble] = ()
     model: str | None = None
     head: HeadView | None = None
+    scaling: Sequence[ScalingView] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class View(Protocol):

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +43,13 @@ class Curve:
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     best: int = 0
+
+
+class Steps(NamedTuple):
+    """How weights are moved: an optimizer, and its rates step by step."""
+
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
 
 
 def tensors_of(
@@ -84,18 +92,20 @@ def train_network(
     options: TrainOptions,
     generator: torch.Generator,
     progress: Callable[[float], None],
+    steps: Steps | None = None,
 ) -> Curve:
     """Leaves the weights of the epoch with the least validation loss in the network.
 
     Ends after ``patience`` epochs without a lesser one. AdamW (Loshchilov and Hutter, 2019) on
-    the cross-entropy; ``balanced`` weighs each label by the inverse of how often it occurs.
+    the cross-entropy, unless ``steps`` says otherwise; ``balanced`` weighs each label by the
+    inverse of how often it occurs.
     """
     weights = _label_weights(train.truth, network.sizes.labels) if options.balanced else None
     loss_of = nn.CrossEntropyLoss(weight=weights)
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
+    optimizer = steps.optimizer if steps else torch.optim.AdamW(
         parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-    )
+    )  # fmt: skip
     curve, best_loss = Curve(), float("inf")
     best = copy.deepcopy(network.state_dict())
     for epoch in range(options.epochs):
@@ -108,6 +118,8 @@ def train_network(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if steps:
+                steps.schedule.step()
             total += float(loss.detach()) * len(rows)
         curve.train_loss.append(total / len(train))
         network.eval()

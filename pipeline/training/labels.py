@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.errors import InvalidInput, Problem
 from pipeline.training.rows import checked, file_rows, topic_rows
 
 if TYPE_CHECKING:
@@ -17,13 +18,20 @@ REMEDY = "write stream,start_us,end_us,label (or text), as CSV or JSON lines"
 
 
 class Label(NamedTuple):
-    """What is true of a stream during ``[start_us, end_us)``: a class, or what was said."""
+    """What is true of a stream during ``[start_us, end_us)``: a class, or what was said.
+
+    Neither: what was said before of exactly that time is taken back.
+    """
 
     stream: str
     start_us: int
     end_us: int
     label: str | None
     text: str | None
+
+    @property
+    def withdrawn(self) -> bool:
+        return self.label is None and self.text is None
 
 
 def read_labels(path: Path) -> list[Label]:
@@ -32,8 +40,42 @@ def read_labels(path: Path) -> list[Label]:
 
 
 def topic_labels(connector: Connector, topic: str) -> list[Label]:
-    """The rows of a topic of JSON, up to its end as of now. Raises InvalidInput."""
-    return checked(topic_rows(connector, topic, KEY, REMEDY), topic, label_of, KEY, REMEDY)
+    """What stands in a topic of JSON, up to its end as of now (``standing``).
+
+    Raises InvalidInput.
+    """
+    rows = checked(topic_rows(connector, topic, KEY, REMEDY), topic, change_of, KEY, REMEDY)
+    found = standing(rows)
+    if not found:
+        raise InvalidInput(Problem(KEY, topic, "all its labels were taken back", REMEDY))
+    return found
+
+
+def standing(rows: Iterable[Label]) -> list[Label]:
+    """What is said of a time of a stream at last: a newer row of the same time replaces what an
+    older one says, label or text, and one with neither takes back both.
+
+    ``rows``: those of a stream in the order in which they were written.
+    """
+    found: dict[tuple[str, int, int], Label] = {}
+    for row in rows:
+        before = found.pop(row[:3], None)
+        if row.withdrawn:
+            continue
+        if before is not None:
+            label = before.label if row.label is None else row.label
+            text = before.text if row.text is None else row.text
+            row = row._replace(label=label, text=text)
+        found[row[:3]] = row
+    return list(found.values())
+
+
+def change_of(row: Any) -> Label | str:
+    """A row of a topic: as ``label_of``, and one whose label is null takes back."""
+    if isinstance(row, dict) and "label" in row and row["label"] is None:
+        made = label_of({**row, "label": ""})
+        return made if isinstance(made, str) else made._replace(label=None)
+    return label_of(row)
 
 
 def label_of(row: Any) -> Label | str:

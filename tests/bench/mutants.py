@@ -18,6 +18,7 @@ SPOILING = (
     "core/test_lane_mutants.py",
     "core/test_actors_fusion.py",
     "contract/test_kafka_connector.py",
+    "sim/test_small_budgets.py",
     "sim/test_sim_mutants.py",
 )
 

@@ -6,18 +6,18 @@ import os
 
 import pytest
 
-LOGICAL_GPUS = 2
+LOGICAL_CPUS, LOGICAL_GPUS = 4, 2
 
 
 @pytest.fixture(scope="session")
 def ray_address():
-    """The address of a local Ray with two CPUs and two logical GPUs; joined by this process."""
+    """The address of a local Ray with logical CPUs and GPUs; joined by this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     ray = pytest.importorskip("ray")
     context = ray.init(
-        num_cpus=2,
+        num_cpus=LOGICAL_CPUS,
         num_gpus=LOGICAL_GPUS,
         include_dashboard=False,
         log_to_driver=False,

@@ -294,7 +294,9 @@ def test_run_hands_the_spec_with_its_overrides_to_the_cluster_host(capsys, kafka
 
     def host(spec, connector, control):
         asked.append((spec, connector, control))
-        return Totals(records={"mic": 4, "chat": 2}, windows=3, late=1, dead_letter=2), 1.5
+        return Totals(
+            records={"mic": 4, "chat": 2}, windows=3, late=1, dead_letters={"undecodable": 2}
+        ), 1.5
 
     flags = ["--until-end", "--start", "latest", "--set", "windows.hop=500ms", "--wait"]
     assert main(["run", str(pipeline_file), *flags], cluster=host) == 0

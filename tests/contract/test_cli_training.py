@@ -169,7 +169,10 @@ def test_streams_are_folders_whatever_they_are_called():
         (["-o", "h"], "--labels, --features: neither is given; give one of the two"),
         (["-o", "h", "--head", "logstic", "--features", "x"], "--head = logstic: it is no kind"),
         (["-o", "h", "--features", "x"], "--features = x: it holds no training set"),
-        (["-o", "h", "--features", "x", "--budget-ms", "1"], "--budget-ms = 1: it chooses among"),
+        (
+            ["-o", "h", "--features", "x", "--budget-ms", "1"],
+            "--budget-ms = 1.0: it does nothing for",
+        ),
         (["-o", "h", "--features", "x", "--device", "tpu"], "--device = tpu: it is no device"),
         (["-o", "h", "--features", "x", "--combine", "sum"], "--combine = sum: it joins no scores"),
     ],

@@ -18,6 +18,8 @@ import pytest
 
 from pipeline.connectors.environment import CONSUMER_ENV
 from pipeline.connectors.kafka import KafkaConnector, setting_names
+from pipeline.connectors.kafka.clients import settle
+from pipeline.connectors.kafka.sink import KafkaSink
 from pipeline.connectors.kafka.watchdog import Watchdog
 from pipeline.errors import InvalidInput, Refused, Transient, Unreachable
 from pipeline.slot.ports import Committed, OutRecord, TopicPartition
@@ -26,9 +28,13 @@ IMPATIENT = {"request_timeout_ms": 1000, "delivery_timeout_ms": 1500}
 
 
 class Tunnel:
-    """A SOCKS5 proxy (RFC 1928, no authentication) whose two directions can be held up."""
+    """A SOCKS5 proxy (RFC 1928, no authentication) whose two directions can be held up.
+
+    What was held up goes on afterwards; where ``loses`` is set it is lost, and its connection ends.
+    """
 
     def __init__(self) -> None:
+        self.loses = False
         self.up, self.down = threading.Event(), threading.Event()
         self.up.set()
         self.down.set()
@@ -58,11 +64,13 @@ class Tunnel:
         threading.Thread(target=self._pump, args=(near, far, self.up), daemon=True).start()
         self._pump(far, near, self.down)
 
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket, gate: threading.Event) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, gate: threading.Event) -> None:
         try:
             while data := source.recv(65536):
+                held = not gate.is_set()
                 gate.wait()
+                if held and self.loses:
+                    break
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:
@@ -111,6 +119,24 @@ def committed_values(kafka, control, partition):
     raise AssertionError(f"no end among {values}")
 
 
+def commit_though_a_batch_expired(sink, tunnel, partition):
+    """Two records in one transaction, of which the client gives up the second; then a commit."""
+    sink.open()
+    sink.begin()
+    sink.produce([OutRecord(*partition, None, b"first", [])])
+    sink.flush()
+    tunnel.loses = True
+    tunnel.up.clear()
+    sink.produce([OutRecord(*partition, None, b"expires", [])])
+    # the network is back before the client gives up on the transaction itself
+    healed = threading.Timer(2.0, tunnel.up.set)
+    healed.start()
+    try:
+        sink.commit()
+    finally:
+        healed.join()
+
+
 @pytest.mark.kafka
 def test_a_batch_that_expires_never_becomes_a_committed_transaction(
     kafka, control, tunnel, partition
@@ -118,23 +144,33 @@ def test_a_batch_that_expires_never_becomes_a_committed_transaction(
     """The stock client forgets the batch and commits (facts/kafka 6.1)."""
     connector = KafkaConnector(kafka, {**IMPATIENT, "proxy_url": tunnel.url})
     with closing(connector.sink(partition.topic, "group")) as sink:
-        sink.open()
-        sink.begin()
-        sink.produce([OutRecord(*partition, None, b"first", [])])
-        sink.flush()
-        tunnel.up.clear()
-        sink.produce([OutRecord(*partition, None, b"expires", [])])
-        # the network is back before the client gives up on the transaction itself
-        healed = threading.Timer(2.0, tunnel.up.set)
-        healed.start()
         with pytest.raises(Transient):
-            sink.commit()
-        healed.join()
+            commit_though_a_batch_expired(sink, tunnel, partition)
         sink.open()
         sink.begin()
         sink.produce([OutRecord(*partition, None, b"again", [])])
         sink.commit()
     assert committed_values(kafka, control, partition) == [b"again"]
+
+
+@pytest.mark.kafka
+def test_without_reading_the_futures_a_lost_record_would_be_committed(
+    kafka, control, tunnel, partition, monkeypatch, record_property
+):
+    """The mutant of the safeguard: it waits for the acknowledgements, and looks at none."""
+
+    def only_wait(self, producer):
+        limit_s = producer.config["delivery_timeout_ms"] / 1000 + 1
+        settle(producer, [future for _, future in self._sent], limit_s)
+        self._sent.clear()
+
+    monkeypatch.setattr(KafkaSink, "_read_futures", only_wait)
+    connector = KafkaConnector(kafka, {**IMPATIENT, "proxy_url": tunnel.url})
+    with closing(connector.sink(partition.topic, "group")) as sink:
+        commit_though_a_batch_expired(sink, tunnel, partition)
+    assert committed_values(kafka, control, partition) == [b"first"]
+    record_property("mutant", "futures are not read before a commit")
+    record_property("found", "the transaction stands without one of its records")
 
 
 @pytest.mark.kafka

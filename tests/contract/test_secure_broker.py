@@ -21,6 +21,7 @@ from kafka.admin import (
     NewTopic,
     ResourcePattern,
     ResourceType,
+    UserScramCredentialUpsertion,
 )
 from ports import free_port
 
@@ -37,9 +38,13 @@ pytestmark = [
 PROPERTIES = """
 sasl.enabled.mechanisms=PLAIN
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,\
-SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,BOTH:SASL_SSL,EXPIRED:SSL,ELSEWHERE:SSL,MUTUAL:SSL
+SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,BOTH:SASL_SSL,EXPIRED:SSL,ELSEWHERE:SSL,MUTUAL:SSL,\
+SCRAM:SASL_SSL
 listener.name.sasl_plaintext.plain.sasl.jaas.config={jaas}
 listener.name.both.plain.sasl.jaas.config={jaas}
+listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.scram.scram-sha-256.sasl.jaas.config={scram}
+listener.name.scram.scram-sha-512.sasl.jaas.config={scram}
 ssl.keystore.type=PEM
 ssl.keystore.location={folder}/good.pem
 listener.name.expired.ssl.keystore.location={folder}/expired.pem
@@ -54,6 +59,8 @@ JAAS = (
     "org.apache.kafka.common.security.plain.PlainLoginModule required "
     'user_ada="0123" user_eve="eve";'
 )
+SCRAM_JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+SCRAM_PASSWORD = "of Kafka's own, = and , too"  # both are special in SCRAM's messages
 PLAIN = {
     "security_protocol": "SASL_PLAINTEXT",
     "sasl_mechanism": "PLAIN",
@@ -67,7 +74,7 @@ class Secure(NamedTuple):
     """Its listeners as HOST:PORT, and the folder of certificates and keys.
 
     ``expired`` and ``elsewhere`` show a certificate that has expired, and one of another host;
-    ``mutual`` wants one of its client.
+    ``mutual`` wants one of its client. ``scram`` (with TLS) takes SCRAM alone.
     """
 
     plain: str
@@ -77,6 +84,7 @@ class Secure(NamedTuple):
     expired: str
     elsewhere: str
     mutual: str
+    scram: str
     folder: Path
 
     @property
@@ -101,7 +109,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     authority.issue(folder / "elsewhere.pem", "192.0.2.7")
     authority.issue(folder / "client.pem", "127.0.0.1")
     Authority(folder / "other-ca.pem").issue(folder / "stranger.pem", "127.0.0.1")
-    names = ("SASL_PLAINTEXT", "SSL", "BOTH", "EXPIRED", "ELSEWHERE", "MUTUAL")
+    names = ("SASL_PLAINTEXT", "SSL", "BOTH", "EXPIRED", "ELSEWHERE", "MUTUAL", "SCRAM")
     at = {name: f"127.0.0.1:{free_port()}" for name in names}
     patch = pytest.MonkeyPatch()
     render = settings.render_properties
@@ -111,13 +119,16 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         more = "".join(f"{name}://{place}," for name, place in at.items())
         for key in ("listeners", "advertised.listeners"):
             text = text.replace(f"\n{key}=", f"\n{key}={more}")
-        return text + PROPERTIES.format(folder=folder, jaas=JAAS)
+        return text + PROPERTIES.format(folder=folder, jaas=JAAS, scram=SCRAM_JAAS)
 
     patch.setattr(settings, "render_properties", rendered)
     try:
         broker = server.start(0, folder / "data")
         with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap)) as admin:
             admin.create_topics([NewTopic("hall.text", 1, 1)])
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):  # one a request, says Kafka
+                made = UserScramCredentialUpsertion("ada", mechanism, SCRAM_PASSWORD)
+                assert admin.alter_user_scram_credentials([made]) == {"ada": None}
         yield Secure(broker.bootstrap, *at.values(), folder)
     finally:
         server.stop(folder / "data")
@@ -162,6 +173,28 @@ def test_a_cluster_with_tls_is_reached_where_its_certificate_is_known(secure, mo
     where = ("--bootstrap", getattr(secure, listener), *flags(client))
     read = motet("tail", "--topic", "hall.text", "--from-beginning", "--until-end", *where)
     assert read.code == 0, read.err
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_a_cluster_with_scram_knows_the_password_and_no_other(secure, motet, mechanism):
+    client = {
+        **secure.trusting,
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": "ada",
+        "sasl_plain_password": SCRAM_PASSWORD,
+    }
+    read = ("tail", "--topic", "hall.text", "--from-beginning", "--until-end")
+    read = (*read, "--bootstrap", secure.scram)
+    good = motet(*read, *flags(client))
+    assert good.code == 0, good.err
+    refused = motet(*read, *flags({**client, "sasl_plain_password": "4711"}))
+    assert refused.code == 2, refused.err
+    assert f"kafka.client: {secure.scram} refuses this user by {mechanism} (" in refused.err
+    unknown = motet(*read, *flags({**client, "sasl_plain_username": "bob"}))
+    assert unknown.code == 2, unknown.err
+    assert f"kafka.client: {secure.scram} refuses this user by {mechanism} (" in unknown.err
+    assert "4711" not in refused.err + unknown.err + good.err
 
 
 # What is wrong: the listener, other settings, the line (as far as it is the same everywhere).

@@ -63,8 +63,19 @@ def test_an_address_that_is_none_is_named(address):
 def test_one_that_answers_is_handed_to_ray(monkeypatch):
     seen = {}
     monkeypatch.setattr(cluster.ray, "init", lambda **given: seen.update(given))
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    alive = {"Alive": True, "NodeID": "a", "NodeManagerAddress": "h", "Resources": {"CPU": 2.0}}
+    gone = {**alive, "Alive": False, "NodeID": "b"}
+    with_gpus = {**alive, "NodeID": "c", "Resources": {"CPU": 8.0, "GPU": 2.0}}
+    with_gpus["Labels"] = {cluster.GPU_MEMORY: "80GiB"}
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [alive, gone, with_gpus])
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert cluster.connect(spec_at(address)).cpus == 2.0
+        found = cluster.connect(spec_at(address))
+    assert (found.cpus, found.gpus) == (10.0, 2.0)
+    assert [(node.name, node.gpu_memory_bytes) for node in found.nodes] == [
+        ("a", None), ("c", 80 << 30),
+    ]  # fmt: skip
+    with_gpus["Labels"] = {cluster.GPU_MEMORY: "80GB"}
+    with pytest.raises(InvalidInput, match="the label motet/gpu-memory of node h = 80GB: 'GB'"):
+        cluster.alive_nodes()
     assert seen["address"] == address

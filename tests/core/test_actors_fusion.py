@@ -20,6 +20,7 @@ from pipeline.tasks.messages import Counts, Cut, Produced
 from pipeline.tasks.starting import check_topics
 
 NOTHING = Counts({}, {}, 0, 0, {}, {})
+PATIENCE_S = 30.0  # for a transaction that is under way
 Deliver = Callable[..., None]
 
 
@@ -64,7 +65,7 @@ def check_epochs(deliver: Deliver) -> None:
         deliver(actor, {(0, epochs[0]): pack_messages(ours)})
         ingest.wait_for(start.number + 1)
     finally:
-        actor.stop()
+        actor.stop(PATIENCE_S)
     assert [record.value for record in committed(broker, "out.late")] == [b"ours"]
 
 

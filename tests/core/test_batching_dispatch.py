@@ -630,3 +630,33 @@ def test_a_payload_that_several_windows_of_a_batch_hold_counts_once():
         dispatcher.submit(window, {"a": job(other)}, 0)
     [batch] = dispatcher.assign(0)
     assert len(batch.jobs) == 8
+
+
+def test_limits_that_are_changed_count_for_what_comes_and_shorten_what_is_under_way():
+    dispatcher = Dispatcher([StageRule("a", (), 8, 50 * SECOND_US)])
+    dispatcher.set_replicas("a", ["a-1"])
+    for window in range(4):
+        dispatcher.submit(window, {"a": StageJob("s", window, window + 1)}, 0)
+    dispatcher.set_limits("a", 2, 9 * SECOND_US, SECOND_US)
+    assert [len(one.jobs) for one in dispatcher.assign(SECOND_US)] == [2, 2]
+    assert dispatcher.overdue(19 * SECOND_US) == []
+    assert dispatcher.overdue(19 * SECOND_US + 1) == ["a-1", "a-1"]
+    dispatcher.expire(10 * SECOND_US - 1)
+    assert dispatcher.take_done() == []
+    dispatcher.expire(10 * SECOND_US)
+    assert [done.result.failure for done in dispatcher.take_done()] == ["timeout"] * 4
+    dispatcher.set_limits("a", 2, 90 * SECOND_US, 10 * SECOND_US)
+    dispatcher.submit(9, {"a": StageJob("s", 9, 10)}, 10 * SECOND_US)
+    dispatcher.expire(99 * SECOND_US)
+    assert dispatcher.take_done() == []
+
+
+def test_a_replica_that_gets_no_more_is_told_of_until_its_batches_are_back():
+    dispatcher = Dispatcher([StageRule("a", (), 1, 50 * SECOND_US)])
+    dispatcher.set_replicas("a", ["a-1", "a-2"])
+    dispatcher.submit(0, {"a": StageJob("s", 0, 1)}, 0)
+    [out] = dispatcher.assign(0)
+    dispatcher.set_replicas("a", [name for name in ("a-1", "a-2") if name != out.replica])
+    assert dispatcher.holding() == {"a-1", "a-2"}
+    dispatcher.done(out.number, [JobResult(1)], 1)
+    assert dispatcher.holding() == {"a-1", "a-2"} - {out.replica}

@@ -30,13 +30,14 @@ def test_no_command_shows_the_help_as_an_error_of_usage(capsys):
     ("arguments", "said"),
     [
         (["nonsense"], "no such command 'nonsense'; `motet --help` shows what it takes"),
-        (["tale"], "no such command 'tale'; did you mean 'tail'? `motet --help` shows"),
+        (["tale"], "no such command 'tale'; did you mean 'tail', 'scale'? `motet --help`"),
         (["topics"], "missing command; `motet topics --help` shows what it takes"),
         (["validate"], "missing argument 'FILE'"),
         (["publish", "--flag"], "no such option: --flag"),
         (["run", "x", "--lokal"], "no such option: --lokal; did you mean --local? `motet run --he"),
         (["tail", "--max=x", "--topic", "t"], "--max = x: it is no whole number; `motet tail "),
-        (["tail", "--topic", "t", "--max", "0"], "invalid value for '--max'"),
+        (["tail", "--topic", "t", "--max", "0"], "--max = 0: it must be 1 or more; `motet tail -"),
+        (["find", "x.yaml", "a", "--limit", "5000"], "--limit = 5000: it must be 1000 or less; `m"),
         (["tail"], "FILE: neither a file nor a topic is named; give a pipeline FILE or --topic T"),
         (
             ["tail", "--topic", "t", "--bootstrap", "here"],

@@ -50,6 +50,9 @@ def test_what_is_no_terminal_gets_the_figures_once_and_plainly(file, view, capsy
     assert "50%" in sound
     assert ["1", "1", "0", "0", "chat: behind"] in lines
     assert "restarted: encoder 1x, died" in out
+    titles = ("verdict: ", "bottleneck: ", "why no window: ", "why small batches: ")
+    told = [next(line for line in out.splitlines() if line.startswith(t)) for t in titles]
+    assert all(line.endswith(".") for line in told)
     assert "\x1b" not in out
 
 

@@ -102,6 +102,13 @@ def test_repeats_and_gaps_of_a_stream_are_counted():
     assert (measured.streams, measured.live_seconds()) == (["a", "b"], 5.0)
 
 
+def test_a_visitor_of_the_page_may_pause():
+    measured = Measured()
+    for second in (5, 9, 9):
+        measured.add(seen("page-abcd2345", second))
+    assert (measured.windows, measured.repeated, measured.skipped) == (3, 1, 0)
+
+
 def test_windows_of_before_the_live_streams_tell_no_latency():
     measured = Measured(live_us=7 * SECOND_US)
     for second in (5, 6, 7):
@@ -298,7 +305,7 @@ def test_ctrl_c_ends_it_with_its_figures():
     [
         (["--broker", "rabbit"], "--broker = rabbit: there is one other broker than Kafka; write "),
         (["--broker", "memory", "--kafka", "h:1"], "--broker = memory: it goes without Kafka, and"),
-        (["--seconds", "0"], "invalid value for '--seconds'"),
+        (["--seconds", "0"], "--seconds = 0: it must be 1 or more"),
         (["--kafka", "here"], "--kafka = here: it is not HOST:PORT"),
     ],
 )

@@ -10,7 +10,7 @@ from pipeline.evaluation.live_join import LiveJoin
 from pipeline.evaluation.served import Answer
 from pipeline.evaluation.text import Pair
 from pipeline.spec import EvaluationSpec
-from pipeline.training.labels import Label, LabelIndex
+from pipeline.training.labels import Label, LabelIndex, standing
 
 S = 1_000_000
 SPAN_US = 100 * S
@@ -48,14 +48,17 @@ labels = st.builds(
     streams,
     st.integers(0, 15),
     st.integers(1, 6),
-    st.sampled_from(["cat", "dog"]),
+    st.sampled_from(["cat", "dog", None]),
     st.sampled_from([None, "one two", "one"]),
 )
 times_us = st.integers(0, 300).map(lambda tenth: tenth * S // 10)
 rows = st.lists(
     st.tuples(answers | labels, times_us),
     max_size=40,
-    unique_by=lambda told: told[0][:2] if isinstance(told[0], Answer) else told[0],
+    unique_by=(
+        lambda told: told[0][:2] if isinstance(told[0], Answer) else told[0],
+        lambda told: told[0][:2] if isinstance(told[0], Answer) else (told[0][:3], told[1]),
+    ),
 )
 
 
@@ -73,7 +76,8 @@ def test_the_order_in_which_it_is_told_decides_nothing(data, told, most):
 @given(rows)
 def test_what_meets_is_what_evaluate_would_find(told):
     join = joined(told, 30 * S)
-    index = LabelIndex(one for one, _ in told if isinstance(one, Label))
+    said = sorted((pair for pair in told if isinstance(pair[0], Label)), key=lambda pair: pair[1])
+    index = LabelIndex(one for one in standing(one for one, _ in said) if one.label is not None)
     expected = {}
     for one, _ in told:
         if isinstance(one, Answer):
@@ -100,6 +104,19 @@ def test_what_is_kept_is_bounded_and_every_label_is_counted_once(most, count):
     join.join(count + SPAN_US)
     join.join(count + SPAN_US)
     assert (join.met, join.unmet) == (0, count)
+
+
+@given(st.permutations(range(3)))
+def test_the_newest_label_stands_until_it_is_taken_back(order):
+    told = [(true("a", 0, 1, "cat"), S), (true("a", 0, 1, "dog"), 2 * S),
+            (Label("a", 0, S, None, None), 3 * S)]  # fmt: skip
+    first = joined([(answer("a", 0, "dog"), 0), *told[:2]], 4 * S)
+    assert [truth for _, truth in first.join(4 * S).pairs] == ["dog"]
+    assert (first.met, first.unmet) == (1, 1)
+    join = joined([(answer("a", 0, "dog"), 0), *(told[at] for at in order)], 4 * S)
+    assert (join.join(4 * S).pairs, join.join(4 * S).unlabelled, join.met) == ([], 1, 0)
+    join.label(true("a", 0, 1, "cat"), 5 * S)
+    assert [truth for _, truth in join.join(6 * S).pairs] == ["cat"]
 
 
 def test_a_label_may_come_minutes_later_and_no_later_than_the_span():

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from kafka_user import await_that
 from pipelines import LOBBY, SECOND_US, broker_for, connector_for, jpeg, load, sent, tone
 
 from pipeline.clock import wall_us
 from pipeline.local import run_local
+from pipeline.monitor.sampler import Sampler
+from pipeline.monitor.state import StateWriter
 from pipeline.tasks.host import RunControl, summary
 from pipeline.tasks.metrics import METRICS
 from pipeline.tasks.view import Snapshot, View
@@ -51,6 +54,7 @@ def test_a_snapshot_says_what_the_summary_says():
     assert value("motet_record_bytes_total", "chat") == 8
     assert value("motet_record_fates_total", "cam", "dead_letter") == said["dead_letter"] == 1
     assert value("motet_record_fates_total", "cam", "late") == said["late"] == 1
+    assert value("motet_dead_letters_total", "undecodable") == 1
     assert value("motet_windows_incomplete_total", "cam") == 3
     assert value("motet_windows_incomplete_total", "chat") == 5
     for stage, windows in {"sound": 6, "colour": 3, "words": 1}.items():
@@ -58,6 +62,9 @@ def test_a_snapshot_says_what_the_summary_says():
         waits = figures.histograms["motet_stage_queue_seconds", (stage,)]
         took = figures.histograms["motet_stage_compute_seconds", (stage,)]
         assert (sizes.total, waits.count, took.count) == (windows, windows, sizes.count)
+        assert 0 < value("motet_stage_prepare_seconds_total", stage) <= took.total
+        assert value("motet_stage_transfer_seconds_total", stage) > 0
+        assert value("motet_stage_queue_windows", stage) == 0
     commits = value("motet_commits_total", "committed")
     assert figures.histograms["motet_commit_seconds", ()].count == commits >= 1
     assert 0 < figures.histograms["motet_end_to_end_seconds", ()].count <= 6
@@ -70,7 +77,8 @@ def test_a_snapshot_says_what_the_summary_says():
     shown = [*figures.counters, *figures.gauges, *figures.histograms]
     for name, labels in shown:
         assert len(labels) == len(METRICS[name].labels), name
-    never = {"motet_actor_restarts_total", "motet_feature_drift"}  # no actors, and no head
+    # no actors, and no head
+    never = {"motet_actor_restarts_total", "motet_stage_replicas", "motet_feature_drift"}
     never |= {name for name in METRICS if name.startswith("motet_live_")}  # the monitor's
     assert {name for name, _ in shown} == METRICS.keys() - never
 
@@ -113,3 +121,34 @@ def until(view: View, holds) -> Snapshot:
             return snapshot
         assert wall_us() < deadline_us
         pause.wait(0.01)
+
+
+def test_a_run_that_waits_for_a_silent_input_says_which_and_what_lets_it_go():
+    spec = load(LOBBY, {"windows.idle": "20s"})
+    broker = broker_for(spec)
+    broker.append(sent("in.mic", tone(440, 0.5), 0))
+    for half in range(25):  # half of idle, and more
+        broker.append(sent("in.cam", jpeg((255, 0, 0)), half * SECOND_US // 2))
+    writer, sampler = StateWriter(spec), Sampler()
+    control = RunControl(show=sampler.show)
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(run_local, spec, connector_for(broker), control)
+        try:
+
+            def held() -> dict | None:
+                assert not run.done(), run.result()
+                answers = writer.state(sampler.recent(), [])["answers"]
+                return answers if answers["window"]["cause"] == "held" else None
+
+            answers = await_that("the answer", held)
+        finally:
+            control.stop.set()
+            sampler.close()
+        run.result(60)
+    words = answers["window"]["words"]
+    assert answers["window"]["at"] == {"kind": "lane", "name": "0"}
+    assert "the window from 1970-01-01T00:00:00.000Z of s waits for mic" in words
+    assert "its newest record there ends at 1970-01-01T00:00:00.500Z" in words
+    assert "a record of mic that ends at 1970-01-01T00:00:01.200Z or later" in words
+    assert answers["verdict"]["level"] == "look"
+    assert answers["verdict"]["words"].startswith("mic of s is silent")

@@ -16,7 +16,8 @@ from pipeline.monitor.exposition import exposition
 from pipeline.monitor.sampler import Recent, Sample, Sampler
 from pipeline.monitor.state import StateWriter
 from pipeline.tasks.figures import Figures
-from pipeline.tasks.metrics import METRICS
+from pipeline.tasks.metrics import GROUPS, METRICS
+from pipeline.tasks.metrics_page import metrics_page
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "schemas" / "state.schema.json").read_text("utf-8")
@@ -182,3 +183,24 @@ def test_the_sampler_measures_from_some_seconds_ago_and_begins_anew_with_another
         assert sampler.recent().rate("motet_windows_total") == 0
     finally:
         sampler.close()
+
+
+def test_every_metric_is_declared_with_all_that_a_person_wants_to_know():
+    assert sum(map(len, GROUPS.values())) == len(METRICS)  # none in two groups
+    for name, metric in METRICS.items():
+        assert name.startswith("motet_")
+        assert name.endswith("_total") == (metric.kind == "counter"), name
+        assert bool(metric.buckets) == (metric.kind == "histogram"), name
+        for words in (metric.help, metric.act):
+            assert words.endswith((".", "?")), name
+            assert "\n" not in words
+        assert metric.unit
+        last = name.removesuffix("_total").rpartition("_")[2]
+        if last in ("seconds", "bytes", "records", "windows", "ratio"):
+            assert metric.unit.startswith(last), name
+        assert not {"stream", "class", "label"} & set(metric.labels), name
+
+
+def test_the_page_of_metrics_is_that_of_the_catalogue():
+    page = Path(__file__).parents[2] / "docs" / "METRICS.md"
+    assert page.read_text("utf-8") == metrics_page(), "docs/METRICS.md is stale: make metrics"

@@ -18,7 +18,8 @@ from pipeline.monitor.access import access_for, host_name
 
 PAGE = files("pipeline.monitor") / "page"
 FILES = ["/", *(f"/{file.name}" for file in PAGE.iterdir() if file.name != "index.html")]
-PATHS = [*FILES, "/metrics", "/healthz", "/readyz", "/api/state"]
+FIGURES = ["/metrics", "/healthz", "/readyz", "/api/pipeline"]
+PATHS = [*FILES, *FIGURES, "/api/state", "/api/history", "/api/streams"]
 
 
 def spec_of(**changes):
@@ -153,7 +154,8 @@ def test_a_token_is_demanded_of_every_request():
             text = ask(monitor, f"{path}?token=s3%26cret").text
             named = re.findall(r"\"\./([^\"]+)\"", text)
             assert all(name.endswith("?token=s3%26cret") for name in named), path
-            assert named or path.endswith((".css", "elements.js"))
+            alone = (".css", "elements.js", "speak-clock.js", "speak-worklet.js")
+            assert named or path.endswith(alone), path
         assert monitor.page_url == f"{monitor.url}?token=s3%26cret"
 
 
@@ -203,7 +205,10 @@ def test_without_the_page_nothing_of_the_streams_is_served():
     try:
         paths = (*PATHS, "/api/results", "/api/media")
         found = {path for path in paths if ask(monitor, path).status != 404}
-        assert found == {"/metrics", "/healthz", "/readyz"}
+        assert found == set(FIGURES)
+        told = json.loads(ask(monitor, "/api/pipeline").text)
+        assert told["file"]["windows.size"] == 1_000_000
+        assert told["changes"].endswith("/.motet/lobby.json")
     finally:
         monitor.close()
 

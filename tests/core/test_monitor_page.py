@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from browser import browser
 from pipelines import LOBBY, SECOND_US, broker_for, connector_for, jpeg, load, sent, tone
 from shown import Shown, monitor_of, snapshot
+from states import figures, lane
 
 from pipeline.monitor import serve
 from pipeline.slot.ports import OutRecord
 from pipeline.tasks.figures import Figures
-from pipeline.tasks.view import HeadView
+from pipeline.tasks.stage_health import StageTrouble
+from pipeline.tasks.view import HeadView, HoldView, ReplicaView
 
 BEGIN_US = 1_790_000_000_000_000
 HOSTILE = [
@@ -24,6 +28,7 @@ HOSTILE = [
     "__proto__",
 ]
 VECTOR = [0.5, -0.5, 0.0]
+KEY_CODES = {"Enter": 13, "Escape": 27, "Home": 36, "ArrowLeft": 37, "ArrowDown": 40}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,22 @@ def result(stream: str, second: int = 0, lane: int = 0, **changes: object) -> Ou
     }
     headers = [("ce_id", f"{stream}/{start_us}".encode())]
     return OutRecord("out.results", lane, stream.encode(), json.dumps(value).encode(), headers)
+
+
+def choose_stream(page, stream: str, listed: int) -> None:
+    """From the list below the field, as by a click."""
+    page.value("document.getElementById('stream').blur()")
+    page.value("document.getElementById('stream').focus()")
+    options = "[...document.querySelectorAll('#streams li')]"
+    page.wait_for(f"{options}.length === {listed}")
+    page.value(f"{options}.find((one) => one.textContent === {json.dumps(stream)}).click()")
+
+
+def press(page, *keys: str) -> None:
+    for key in keys:
+        for kind in ("keyDown", "keyUp"):
+            page.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                     windowsVirtualKeyCode=KEY_CODES[key])  # fmt: skip
 
 
 @pytest.fixture
@@ -126,14 +147,9 @@ def test_hostile_stream_ids_are_inert(page, lobby):
     shown = snapshot(not_ready=HOSTILE[0], warnings=HOSTILE)
     with monitor_of(spec, connector_for(broker), Shown(shown)) as monitor:
         page.open(monitor.url)
-        count = len(HOSTILE)
-        page.wait_for(f"document.getElementById('stream')?.options.length === {count + 1}")
+        page.wait_for("document.querySelector('#card h3') !== null")
         for stream in HOSTILE:
-            page.value(
-                f"(() => {{ const select = document.getElementById('stream'); "
-                f"select.value = {json.dumps(stream)}; "
-                "select.dispatchEvent(new Event('change')); })()"
-            )
+            choose_stream(page, stream, len(HOSTILE) + 1)
             chosen = json.dumps(stream)
             page.wait_for(f"document.querySelector('#card h3')?.textContent === {chosen}")
         assert page.value("document.title") == "lobby · motet"
@@ -283,3 +299,126 @@ def test_without_labels_and_a_head_nothing_is_said_of_it(page, lobby):
         page.open(monitor.url)
         page.wait_for("document.querySelectorAll('#newest tr').length === 1")
         assert page.value("document.getElementById('evaluated').hidden")
+
+
+def test_the_verdict_and_the_answers_are_told_in_words(page, lobby):
+    spec, broker = lobby
+    shown = Shown(troubled())
+    with monitor_of(spec, connector_for(broker), shown) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.getElementById('verdict').className === 'verdict bad'")
+        assert page.text("#level") == "Trouble"
+        assert "colour fails: 9 of 10 windows since" in page.text("#verdict-words")
+        assert "T12" not in page.text("#verdict")  # times as the reader's clock shows them
+        # the link leads to the node, and the node says what it is about
+        page.value("document.getElementById('verdict-where').click()")
+        assert page.value("document.activeElement.id || location.hash") in ("stage-1", "#stage-1")
+        assert page.text("#stage-1 .badge") == "fails"
+        said = page.value("document.getElementById('said').textContent")
+        assert said.startswith("Trouble: colour fails")
+        assert page.text("#window-words").startswith("Lane 1: the window from")
+        assert "waits for mic" in page.text("#window-words")
+        assert "none of this stream" in page.text("#window-words")
+        assert page.text("#bottleneck-words")
+        assert "on cuda:0" in page.value("document.getElementById('batch-words').textContent")
+        page.value("document.querySelectorAll('.questions summary')[0].click()")
+        page.wait_for("document.querySelectorAll('#window-more li').length === 2")
+        # only what is new is said aloud
+        shown.now = replace(shown.now, troubles=())
+        page.wait_for("document.getElementById('verdict').className === 'verdict look'")
+        assert page.value("document.getElementById('said').textContent").startswith(
+            "Look: mic of s"
+        )
+        letters = page.text("#letters")
+        assert "undecodable" in letters
+        assert "7" in letters
+
+
+def troubled():
+    """A stage that fails, and an input that is silent."""
+    hold = HoldView("s", BEGIN_US, BEGIN_US + SECOND_US, {"mic": None}, 8_000_000, 3_000_000)
+    now = snapshot(
+        troubles=(StageTrouble("colour", 10, 9, BEGIN_US, "no"),),
+        lanes=(lane(0), lane(1, hold=hold, overdue=True, waiting="waiting for mic")),
+    )
+    now.figures.count("motet_dead_letters_total", 7, "undecodable")
+    replicas = [ReplicaView(f"{s}-0", s, "cuda:0") for s in ("sound", "colour", "words")]
+    return replace(now, replicas=replicas)
+
+
+def test_the_last_hour_is_drawn_and_outlives_a_reload(page, lobby, monkeypatch):
+    spec, broker = lobby
+    monkeypatch.setattr("pipeline.monitor.history.STEP_US", 10_000)
+    monkeypatch.setattr("pipeline.monitor.sampler.STEP_S", 0.02)
+    shown = Shown(snapshot(figures=figures(1)))
+    with monitor_of(spec, connector_for(broker), shown) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.querySelectorAll('#charts .chart').length === 6")
+        later = figures(2)
+        later.count("motet_actor_restarts_total", 1, "encoder", "died")
+        shown.now = snapshot(figures=later, taken_us=BEGIN_US + 20 * SECOND_US)
+        for _ in range(2):
+            page.wait_for("document.querySelectorAll('.plot path.drawn').length > 9")
+            page.wait_for("document.querySelector('#marks li') !== null")
+            assert "encoder was started anew: died" in page.text("#marks")
+            page.open("about:blank")
+            page.open(monitor.url)
+        page.wait_for("document.querySelectorAll('.plot path.drawn').length > 9")
+        # by keyboard: the chart tells its values at a point in time
+        page.value("document.querySelector('.plotted').focus()")
+        press(page, "Home", "ArrowLeft")
+        told = "document.activeElement.getAttribute('aria-valuetext')"
+        assert page.value("document.activeElement.getAttribute('aria-valuenow')") == "0"
+        assert "half within" in page.value(told)
+        page.value("document.querySelector('#spans button').click()")
+        pressed = "[...document.querySelectorAll('#spans button')].map((one) => one.ariaPressed)"
+        assert page.value(pressed) == ["true", "false", "false"]
+
+
+def test_one_of_hundreds_of_streams_is_found_by_keyboard(page, lobby):
+    spec, broker = lobby
+    for number in range(400):  # so many are read of those before
+        broker.append(result(f"cam-{number}", lane=number % 2))
+    with monitor_of(spec, connector_for(broker), Shown()) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.querySelector('#card h3') !== null")
+        page.value("document.getElementById('stream').focus()")
+        page.wait_for("document.querySelectorAll('#streams li').length === 51")
+        assert page.text("#streams-more") == "50 of 400 streams: type a part of a name"
+        page.ask("Input.insertText", text="M-321")
+        page.wait_for("document.querySelectorAll('#streams li').length === 1")
+        active = "document.getElementById('stream').getAttribute('aria-activedescendant')"
+        assert page.value(active) == "stream-option-0"
+        press(page, "Enter")
+        page.wait_for("document.querySelector('#card h3')?.textContent === 'cam-321'")
+        assert page.value("document.getElementById('stream').value") == "cam-321"
+        assert page.value("document.getElementById('stream').ariaExpanded") == "false"
+        press(page, "ArrowDown", "Escape")
+        assert page.value("document.getElementById('stream').value") == "cam-321"
+
+
+def test_everything_that_can_be_used_has_a_name_and_no_id_is_there_twice(page, lobby):
+    spec, broker = lobby
+    broker.append(result("cam-1"))
+    with monitor_of(spec, connector_for(broker), Shown(troubled())) as monitor:
+        page.open(monitor.url)
+        page.wait_for("document.querySelector('#card h3') !== null")
+        page.ask("Accessibility.enable")
+        nodes = page.ask("Accessibility.getFullAXTree")["nodes"]
+        page.ask("Accessibility.disable")
+    used = {"button", "link", "combobox", "slider", "textbox", "region", "image", "img", "table"}
+    nameless = [
+        node["role"]["value"]
+        for node in nodes
+        if not node["ignored"]
+        and node["role"]["value"] in used
+        and not node.get("name", {}).get("value")
+        and node["role"]["value"] != "table"
+    ]
+    assert nameless == []
+    roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
+    assert roles.count("main") == 1
+    ids = page.value("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+    assert sorted(ids) == sorted(set(ids))
+    headings = page.value("[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => +h.tagName[1])")
+    assert all(after <= before + 1 for before, after in pairwise(headings))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from pipelines import LOBBY, SECOND_US, load
 
-from pipeline.batching.batch import BatchRun, JobResult, StageJob
+from pipeline.batching.batch import BatchRun, JobResult, StageJob, together
 from pipeline.batching.dispatch import Dispatcher
 from pipeline.batching.stage_queue import StageRule
 from pipeline.errors import Transient
@@ -70,13 +70,16 @@ def test_counters_add_up_over_an_end_and_gauges_die_with_their_process():
 
 
 def test_totals_are_counters_of_the_catalogue():
-    totals = Totals({"mic": 3}, {"mic": 90}, {("mic", "fused"): 4}, {"cam": 2}, 1, 5, 7, 0)
+    totals = Totals(
+        {"mic": 3}, {"mic": 90}, {("mic", "fused"): 4}, {"cam": 2}, 1, 5, 7, {"future": 2}
+    )
     figures = totals.figures()
     assert figures.counters == {
         ("motet_records_total", ("mic",)): 3,
         ("motet_record_bytes_total", ("mic",)): 90,
         ("motet_record_fates_total", ("mic", "fused")): 4,
         ("motet_windows_incomplete_total", ("cam",)): 2,
+        ("motet_dead_letters_total", ("future",)): 2,
         ("motet_windows_total", ()): 7,
         ("motet_windows_forced_total", ()): 5,
     }
@@ -89,6 +92,10 @@ class Heard:
     def __init__(self) -> None:
         self.waited: list[tuple[str, list[int]]] = []
         self.runs: list[tuple[str, int, int]] = []
+        self.moves: list[tuple[str, int, int]] = []
+
+    def moved(self, stage, prepare_us, transfer_us) -> None:
+        self.moves.append((stage, prepare_us, transfer_us))
 
     def queued(self, stage, waited_us) -> None:
         self.waited.append((stage, list(waited_us)))
@@ -123,6 +130,23 @@ def test_a_dispatcher_tells_how_long_windows_waited_and_batches_took():
     dispatcher.done(third.number, [JobResult(1)], 1600, run)
     assert heard.waited[1:] == [("b", [430])]  # since it runs again
     assert heard.runs[1:] == [("b", 5, 60)]
+
+
+def test_what_a_batch_spent_on_decoding_and_on_the_way_is_told_where_the_replica_says_it():
+    heard = Heard()
+    dispatcher = Dispatcher([StageRule("a", (), 4, 99 * SECOND_US)], heard)
+    dispatcher.set_replicas("a", ["a-0"])
+    for window in range(2):
+        dispatcher.submit(window, {"a": text_job()}, 0)
+        assert dispatcher.queued() == {"a": window + 1}
+    [first] = dispatcher.assign(100)
+    dispatcher.done(first.number, [JobResult(1), JobResult(2)], 700)
+    assert (heard.moves, dispatcher.queued()) == ([], {"a": 0})
+    dispatcher.submit(3, {"a": text_job()}, 800)
+    [second] = dispatcher.assign(1000)
+    parts = [BatchRun(0, ((1, 200),), 0, 30, 350), BatchRun(0, (), 0, 12, 400)]
+    dispatcher.done(second.number, [JobResult(1)], 1600, together(parts))
+    assert heard.moves == [("a", 42, 200)]  # it was away for 600, and 400 of these at the door
 
 
 def test_a_replica_is_busy_while_it_has_a_batch():

@@ -14,6 +14,7 @@ from pipeline.tasks.ingest_view import BEHIND_US, BUSY_US
 from pipeline.tasks.messages import Cut, Opened, Produced, Settled
 from pipeline.tasks.metrics import METRICS
 from pipeline.tasks.results import rfc3339
+from pipeline.tasks.view import BehindView, HoldView
 
 TOPICS = ("in.mic", "in.cam", "in.chat")
 RED = jpeg((255, 0, 0))
@@ -222,6 +223,36 @@ def test_a_lane_is_overdue_where_an_input_is_silent_for_half_of_idle():
     assert told.waiting() == ["waiting for mic in lane 0: its windows close in 2.2 s"]
 
 
+def test_what_holds_a_window_is_told_and_for_how_long_it_stands_still():
+    told = Told()
+    told.fetch(raw("in.cam", 0, 0), raw("in.cam", 1, 3 * SECOND_US))
+    tenth = bytes(1_600)  # of a second, at 8 kHz
+    told.fetch(raw("in.mic", 0, 100_000, tenth))
+    told.ends(mic=1, cam=2, chat=0)
+    told.pump()
+    told.now_us = 2 * SECOND_US
+    told.task.view(told.now_us, 0)
+    told.now_us = 5 * SECOND_US
+    [lane] = told.task.view(told.now_us, 0).lanes
+    assert lane.hold == HoldView("s", 0, SECOND_US, {"mic": 200_000}, 3 * SECOND_US, 3_200_000)
+    assert (lane.floor_us, lane.behind, lane.full) == (-2_200_000, None, False)
+    assert lane.reached == {"cam": 3 * SECOND_US + 1, "mic": 200_000}
+    told.fetch(raw("in.mic", 1, 600_000, tenth))  # it goes on, though not far enough
+    told.ends(mic=2, cam=2, chat=0)
+    told.pump()
+    [lane] = told.task.view(told.now_us, 0).lanes
+    assert (lane.hold.newest, lane.hold.still_us) == ({"mic": 700_000}, 0)
+
+
+def test_a_window_that_several_inputs_hold_names_the_last_first():
+    told = Told()
+    told.fetch(raw("in.cam", 0, 0))
+    told.ends(mic=0, cam=1, chat=0)
+    told.pump()
+    [lane] = told.task.view(0, 0).lanes
+    assert list(lane.hold.newest.items()) == [("mic", None), ("cam", 1)]
+
+
 def test_a_lane_is_overdue_where_an_input_is_behind():
     told = Told()
     told.fetch(raw("in.cam", 0, 0))
@@ -233,6 +264,8 @@ def test_a_lane_is_overdue_where_an_input_is_behind():
     told.pump()
     assert told.waiting() == ["waiting for the log of mic in lane 0: it is not read yet"]
     assert told.overdue()
+    [lane] = told.task.view(told.now_us, 0).lanes
+    assert lane.behind == BehindView("mic", False, BEHIND_US)
     told.fetch(raw("in.mic", 0, 0))
     told.ends(mic=1, cam=1, chat=0)
     told.pump()

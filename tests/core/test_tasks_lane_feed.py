@@ -136,6 +136,33 @@ def test_silence_rises_by_what_has_passed_since_the_last_rise():
     assert [w.end_us for w in feed.silence(1_110)] == [100]
 
 
+def test_the_time_that_an_answer_was_under_way_is_no_silence():
+    """A process that was frozen, or a slow line: records may have come that are not seen yet."""
+    feed = LaneFeed(SPEC, START, None)
+    add(feed, "a", record("a", 0, 50))
+    know(feed, 1_000, a=1, b=0)
+    steps(feed, 1_000)
+    for name, end in {"a": 1, "b": 0}.items():
+        feed.merge.ends(name, end, now_us=1_000_000, asked_us=1_010)
+    assert feed.silence(1_000_000) == []
+    assert feed.lane.floor_us == 0
+    assert feed.silence(1_000_000) == []
+    assert feed.lane.floor_us == 0
+    know(feed, 1_000_001, a=1, b=0)
+    assert [w.end_us for w in feed.silence(1_000_001)] == [100]
+
+
+def test_an_answer_that_took_too_long_says_nothing_of_now():
+    feed = LaneFeed(SPEC, START, None)
+    add(feed, "a", record("a", 0, 50))
+    for name, end in {"a": 1, "b": 0}.items():
+        feed.merge.ends(name, end, now_us=60_000_000, asked_us=1_000)
+    assert isinstance(feed.step(60_000_000), Waiting)
+    assert feed.asks(60_000_000) == ["b"]
+    know(feed, 60_000_001, b=0)
+    assert steps(feed, 60_000_001) == [("a", 0)]
+
+
 def test_a_run_to_an_end_ignores_what_lies_behind_it_and_knows_no_silence():
     feed = LaneFeed(SPEC, START, {"a": 2, "b": 1})
     assert feed.asks(10**9) == []

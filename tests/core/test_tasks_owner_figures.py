@@ -19,7 +19,7 @@ def opened(window: int, lane: int = 0) -> Opened:
 
 
 def settled(window: int, failure: str | None = None, letters: int = 0) -> Settled:
-    letter = OutRecord("out.dead", 0, None, b"", [])
+    letter = OutRecord("out.dead", 0, None, b"", [("motet-reason", b"undecodable")])
     return Settled(0, window, "a", None, failure, (), (letter,) * letters)
 
 
@@ -31,17 +31,21 @@ def cut(number: int, records: int, lane: int = 0) -> Cut:
 
 def test_what_was_handed_over_is_held_by_cut_until_it_is_seen():
     handed = HandedOver("out.dead")
-    dead, late = (OutRecord(f"out.{name}", 0, None, b"", []) for name in ("dead", "late"))
+    why = [("motet-reason", b"future")]
+    dead, late = (OutRecord(f"out.{name}", 0, None, b"", why) for name in ("dead", "late"))
     handed.note([opened(1), opened(2), Produced(0, dead), Produced(0, late), cut(5, 10)])
     handed.note([opened(3), settled(1, "no", 2), cut(6, 20), settled(3), opened(4)])
     handed.note([settled(4, "no"), settled(3, "no")])
     five, six = handed.held()[0]
-    assert five == (5, Totals({"mic": 10}, {"mic": 80}, windows=2, dead_letter=4))
-    assert six == (6, Totals({"mic": 20}, {"mic": 160}, windows=1, dead_letter=1))
+    letters = {"future": 1, "undecodable": 2, "encode-failed": 1}
+    assert five == (5, Totals({"mic": 10}, {"mic": 80}, windows=2, dead_letters=letters))
+    failed = {"encode-failed": 1}
+    assert six == (6, Totals({"mic": 20}, {"mic": 160}, windows=1, dead_letters=failed))
     handed.forget({0: 5, 9: 1})
     assert handed.held() == {0: [six]}
     handed.note([cut(7, 1)])
-    assert handed.held()[0][1] == (7, Totals({"mic": 1}, {"mic": 8}, windows=1, dead_letter=1))
+    seven = Totals({"mic": 1}, {"mic": 8}, windows=1, dead_letters=failed)
+    assert handed.held()[0][1] == (7, seven)
 
 
 def ingest_view(batches: int) -> IngestView:

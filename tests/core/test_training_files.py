@@ -161,7 +161,10 @@ def test_a_head_begins_with_another_or_says_why_not(folder, exported, capsys):
         (["--head", "auto"], f"--init = {start}: it is of one kind, and auto trains all"),
         (["--head", "svm"], f"--init = {start}: it is cnn, and svm is trained; take --head cnn"),
         (["--hidden", "8"], "--init: its layers have other widths than are asked for"),
-        (["--kernel", "rbf"], "--kernel = rbf: cnn has none; take --head svm, or leave it out"),
+        (
+            ["--kernel", "rbf"],
+            "--kernel = rbf: it does nothing for --head cnn; leave it out, or take",
+        ),
     ]:
         capsys.readouterr()
         assert main([*base, "-o", out, "--init", str(start), *more]) == 2

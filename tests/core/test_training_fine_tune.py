@@ -1,9 +1,11 @@
-"""The last blocks of an image network, trained on labelled pictures and run in a pipeline."""
+"""The last blocks of an image and a text network, trained on labels and run in a pipeline."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -16,19 +18,34 @@ from pipeline.encoders.base import Clip
 pytest.importorskip("efficientnet_lite_pytorch", reason="needs motet[models]")
 
 from pipeline.encoders.models.image import ImageEmbedding
+from pipeline.encoders.models.text_embedding import TextEmbedding
+from pipeline.training.feature_set import Row, set_of
+from pipeline.training.fine_tune.blocks import Blocks
 from pipeline.training.fine_tune.pictures import Before, LastBlocks
+from pipeline.training.fine_tune.texts import LastLayers, Pieces
+from pipeline.training.fine_tune.tuning import fine_tune
+from pipeline.training.options import TrainOptions
 
 pytestmark = pytest.mark.models
 
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "docs/schemas/train-blocks.schema.json").read_text("utf-8")
+)
 CPU, SECOND_US = torch.device("cpu"), 1_000_000
 SMALL = {"size": 32, "crop": 1.0, "max_frames": 2}
 FILE = {
     "version": 1,
     "name": "signs",
-    "inputs": {"cam": {"topic": "in.cam", "type": "image/png"}},
+    "inputs": {
+        "cam": {"topic": "in.cam", "type": "image/png"},
+        "chat": {"topic": "in.chat", "type": "text/plain", "gating": False},
+    },
     "windows": {"size": "1s"},
-    "stages": {"look": {"encoder": "image_embedding", "of": "cam", "options": SMALL}},
-    "fusion": {"rule": "concat", "of": {"look": 1}},
+    "stages": {
+        "look": {"encoder": "image_embedding", "of": "cam", "options": SMALL},
+        "words": {"encoder": "text_embedding", "of": "chat"},
+    },
+    "fusion": {"rule": "concat", "of": {"look": 1, "words": 1}},
     "outputs": {"results": "out.results", "late": "out.late", "dead_letter": "out.dead"},
 }
 STREAMS, EACH = 6, 4
@@ -88,9 +105,10 @@ def test_trained_blocks_are_weights_that_a_stage_runs_with(capsys, folder):
     code, told, said = train(capsys, folder, *more)
     assert code == 0, said
     card = json.loads(told)
+    jsonschema.validate(card, SCHEMA)
     assert card["data"]["rows"] == STREAMS * EACH
     assert card == {**card, **json.loads((out / "card.json").read_text())}
-    assert f"stages: {{look: {{options: {{weights: {out / 'weights.safetensors'}}}}}}}" in said
+    assert "stages: {look: {options: {weights: look/weights.safetensors}}}" in said
     rng = np.random.default_rng(2)
     clips = [clip(sign(rng, "lying")), clip(sign(rng, "standing"))]
     weights = str(out / "weights.safetensors")
@@ -124,9 +142,86 @@ def test_the_blocks_learn_what_the_labels_say(folder):
     assert not any("running" in name for name in changed)
 
 
+TEXTS = ("Mind the gap.", "", "one two three " * 20, "ok")
+SHORT = {"max_pieces": 16}
+
+
+def said(*texts: str) -> list[Clip]:
+    return [Clip("s", 0, SECOND_US, text=text) for text in texts]
+
+
+@pytest.mark.parametrize("blocks", [1, 6])
+def test_pieces_and_layers_together_are_the_text_encoder(blocks):
+    rows = torch.from_numpy(np.stack(Pieces(CPU, blocks=blocks, **SHORT).encode(said(*TEXTS))))
+    assert rows.shape == (len(TEXTS), SHORT["max_pieces"] + 1)
+    with torch.inference_mode():
+        found = LastLayers(SHORT, blocks)(rows).numpy()
+    expected = np.stack(TextEmbedding(CPU, **SHORT).encode(said(*TEXTS)))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def learned(blocks: Blocks, folder) -> tuple[dict, dict]:
+    """Trains a language of two words by its order, which few texts teach; the card, an option."""
+    rng, rows, before = np.random.default_rng(0), [], Pieces(CPU, blocks=1, **SHORT)
+    for number in range(40):
+        first, second = ("lift", "door") if number % 2 else ("door", "lift")
+        text = f"{first} {int(rng.integers(100))} {second}"
+        [vector] = before.encode(said(text))
+        row = Row(f"s{number // 2 % 8}", number, number + 1, first, None, {"words": vector})
+        rows.append(row)
+    data = set_of(rows, {"words": before.length}, {"features": {}})
+    options = TrainOptions("linear", epochs=2, batch=8, learning_rate=1e-4, modality_dropout=0.0)
+    tuned = fine_tune("words", blocks, data, options)
+    option, path = tuned.save(folder, {"accuracy": 0.0})
+    return tuned.told, {option: str(path), **SHORT}
+
+
+def test_trained_layers_are_weights_that_a_text_stage_runs_with(tmp_path):
+    told, options = learned(LastLayers(SHORT, 1), tmp_path / "a")
+    assert told["data"]["rows"] == 40
+    trained = TextEmbedding(CPU, **options)
+    vectors = np.stack(trained.encode(said(*TEXTS)))
+    plain = TextEmbedding(CPU, **SHORT)
+    assert np.abs(vectors - np.stack(plain.encode(said(*TEXTS)))).max() > 1e-3
+    found = dict(trained.network.named_parameters())
+    changed = {n for n, each in plain.network.named_parameters() if not torch.equal(each, found[n])}
+    assert changed
+    assert all(name.startswith("encoder-layer-5-") for name in changed)
+    # ... and again to the bit
+    learned(LastLayers(SHORT, 1), tmp_path / "b")
+    a, b = (tmp_path / each / "weights.safetensors" for each in "ab")
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_transformers_folder_of_the_users_is_trained_and_written_whole(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from pipeline.encoders.models.text_embedding import WEIGHTS
+    from pipeline.encoders.models.weights import weights_path
+
+    source = weights_path(WEIGHTS).parent
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=True)
+    torch.manual_seed(1)
+    config = transformers.BertConfig(
+        vocab_size=tokenizer.vocab_size, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    own = tmp_path / "own"
+    transformers.BertModel(config).save_pretrained(own)
+    tokenizer.save_pretrained(own)
+    blocks = LastLayers({**SHORT, "model": str(own)}, 1)
+    _, options = learned(blocks, tmp_path / "tuned")
+    vectors = np.stack(TextEmbedding(CPU, **options).encode(said(*TEXTS)))
+    before = np.stack(TextEmbedding(CPU, model=str(own), **SHORT).encode(said(*TEXTS)))
+    assert np.abs(vectors - before).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [
+        (["--fine-tune", "words", "--blocks", 7], "--blocks = 7: its network has 6 that can be"),
+        (["--fine-tune", "words", "--set", "stages.words.options.weights=w.txt"],
+         "stages.words.options.weights = "),
+        (["--fine-tune", "words", "--head", "mlp"], "--head = mlp: it does nothing for --fine-"),
         (["--fine-tune", "lok"], "--fine-tune = lok: it is no stage of the file; did you mean"),
         (["--fine-tune", "look", "--blocks", 16], "--blocks = 16: EfficientNet-Lite0 has 15"),
         (["--fine-tune", "look", "--set", "stages.look.encoder=color_histogram",

@@ -45,6 +45,29 @@ def test_csv_json_lines_and_a_topic_say_the_same(tmp_path):
         topic_labels(connector_for(broker), "no-such")
 
 
+def test_the_newest_row_of_a_topic_stands_and_one_of_null_takes_back():
+    broker = broker_for(load({"name": "x", **BARE}), lanes=2)
+    broker.create_topic("labels", 2)
+
+    def write(start_us, **said):
+        row = {"start_us": start_us, "end_us": start_us + 10, **said}
+        broker.append(OutRecord("labels", 1, b"a", json.dumps(row).encode(), [], 0))
+
+    for start_us, said in [(0, "calm"), (10, "calm"), (20, "loud"), (0, "loud"), (20, None)]:
+        write(start_us, label=said)
+    write(10, text="one two", label=None)
+    connector = connector_for(broker)
+    expected = [Label("a", 0, 10, "loud", None), Label("a", 10, 20, "calm", "one two")]
+    assert sorted(topic_labels(connector, "labels")) == expected
+    write(0, label=None)
+    write(10, label=None)
+    with pytest.raises(InvalidInput, match="all its labels were taken back"):
+        topic_labels(connector, "labels")
+    write(30)
+    with pytest.raises(InvalidInput, match="it has neither label nor text"):
+        topic_labels(connector, "labels")
+
+
 BARE = {
     "inputs": {"chat": {"topic": "in.chat", "type": "text/plain"}},
     "windows": {"size": "1s"},

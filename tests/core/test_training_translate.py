@@ -137,12 +137,14 @@ def test_the_command_says_what_stands_in_the_card(tmp_path, capsys):
         (["--task", "translate"], "--out: it is not given"),
         (["--task", "translate", "-o", "x"], "--pairs: it is not given"),
         (["--task", "translate", "-o", "x", "--pairs", "nowhere"], "--pairs = nowhere: no such"),
-        (["--task", "translate", "--labels", "l.csv"], "--labels = l.csv: it is for heads"),
+        (["--task", "translate", "--labels", "l.csv"], "--labels = l.csv: it does nothing"),
+        (["--task", "translate", "--weight-decay", "0", "--fine-tune", "look"],
+         "--weight-decay = 0.0: it does nothing for --task translate; leave it out"),
+        (["--task", "translate", "-o", "x", "--pairs", __file__, "--set", "name=b"], "--set = "),
         (["--task", "translate", "-o", "x", "--pairs", __file__, "--hidden", "33"], "odd"),
         (["-o", "x"], "FILE: it is not given"),
-        (["lobby.yaml", "--pairs", "pairs.csv"], "--pairs = pairs.csv: a head needs none"),
     ],
-)
+)  # fmt: skip
 def test_a_command_that_cannot_be_is_told(flags, told, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *flags]) == 2

@@ -118,8 +118,19 @@ def test_the_annotations_of_alerts_name_labels_that_their_expression_keeps():
         kept = {label.strip() for group in groups for label in group} or OF_THE_SCRAPE
         told = " ".join(rule["annotations"].values())
         assert set(re.findall(r"\$labels\.(\w+)", told)) <= kept, rule["alert"]
-        assert set(rule["annotations"]) == {"summary", "description"}
+        assert set(rule["annotations"]) == {"summary", "description", "runbook"}
         assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_each_alert_has_its_paragraph_in_operations():
+    page = (DEPLOY.parent / "docs" / "OPERATIONS.md").read_text()
+    part = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    paragraphs = dict(re.findall(r"^### (\w+)\n\n(.+?)(?=\n### |\Z)", part, re.M | re.S))
+    assert list(paragraphs) == [rule["alert"] for rule in rules()]
+    for rule in rules():
+        anchor = rule["annotations"]["runbook"]
+        assert anchor == f"docs/OPERATIONS.md#{rule['alert'].lower()}"
+        assert len(paragraphs[rule["alert"]].split()) > 20, rule["alert"]
 
 
 def test_the_dashboard_is_laid_out_with_units_and_known_variables():

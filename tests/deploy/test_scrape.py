@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import yaml
 from deploy_server import DEPLOY, TOKEN, needs_prometheus, prometheus
 from kafka_user import await_that
 from pipelines import LOBBY, SECOND_US, broker_for, connector_for, jpeg, load, sent, tone
@@ -18,6 +19,11 @@ SECONDS = 4
 # Nothing of this happens in a calm run, and the last three are of a run with labels and a head.
 QUIET = {"Dead letters, 1 h", "Restarts, 1 h", "Restarts so far"}
 QUIET |= {"Accuracy", "Word error rate", "Drift"}
+ALERTS = {
+    rule["alert"]
+    for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
 
 
 def feed(broker, begin_us: int) -> None:
@@ -36,7 +42,7 @@ def test_every_panel_of_the_dashboard_shows_a_running_pipeline(tmp_path):
     monitor = serve(spec, connector, ("127.0.0.1", 0))
     port = int(monitor.url.rstrip("/").rpartition(":")[2])
     control = RunControl(show=monitor.show)
-    began_us = wall_us() - 60 * SECOND_US
+    began_us = wall_us() - 90 * SECOND_US  # a backlog: of that one alert must know
     with ThreadPoolExecutor(1) as threads:
         run = threads.submit(run_local, spec, connector, control)
         try:
@@ -52,13 +58,26 @@ def test_every_panel_of_the_dashboard_shows_a_running_pipeline(tmp_path):
                 feed(broker, began_us + SECONDS * SECOND_US)
                 await_that("a rate", lambda: windows("rate(motet_windows_total[30s])") > 0)
                 await_that("every panel", lambda: empty(get) <= QUIET, 20)
-                ready = windows("sum(motet_replay_records)")
+                await_that("the alerts", lambda: alerts(get).keys() >= ALERTS)
+                ready, found = windows("sum(motet_replay_records)"), alerts(get)
         finally:
             control.stop.set()
             monitor.close()
         totals, _ = run.result(60)
     assert totals.windows >= 2 * SECONDS - 1
     assert ready == 0
+    calm = dict.fromkeys(ALERTS, ("ok", "inactive"))
+    assert found == {**calm, "MotetEventTimeBehind": ("ok", "pending")}
+
+
+def alerts(get) -> dict[str, tuple[str, str]]:
+    """By name: whether its query was answered, and whether it rings; those evaluated so far."""
+    rules = [rule for group in get("rules")["groups"] for rule in group["rules"]]
+    return {
+        rule["name"]: (rule["health"], rule["state"])
+        for rule in rules
+        if not rule["lastEvaluation"].startswith("0001")
+    }
 
 
 def empty(get) -> set[str]:

@@ -121,7 +121,12 @@ def node_frozen(site: Site, short: bool) -> Hit:
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
     woken_us = wall_us()
-    await_that("the zombies gone", lambda: not any(map(lives, zombies)), GONE_S_MAX)
+
+    def gone() -> bool:
+        site.ray.reap()
+        return not any(map(lives, zombies))
+
+    await_that("the zombies gone", gone, GONE_S_MAX)
     gone_s = (wall_us() - woken_us) / 1e6
     assert gone_s <= ZOMBIE_S_MAX, f"the zombies ended after {gone_s:.1f} s"
     site.ray.forget(node)
@@ -171,5 +176,6 @@ def head_killed(site: Site, short: bool) -> Hit:
     assert code != 0
     site.ray.close()
     site.ray.start()
-    site.begin(wait=False)
-    return Hit(f"GCS and raylet gone; exit code {code} after {ended_s:.1f} s", at_us, at_us)
+    run = site.begin(wait=False)
+    proof = f"GCS and raylet gone; exit code {code} after {ended_s:.1f} s"
+    return Hit(proof, run.began_us, run.began_us)

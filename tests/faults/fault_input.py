@@ -45,6 +45,25 @@ def encoder_slow(site: Site, short: bool) -> Hit:
     return Hit(f"{proof}, memory {grown:+.0%}", healed_us, healed_us)
 
 
+def clock_steps(site: Site, short: bool) -> Hit:
+    """The wall clocks of the driver and all actors jump an hour ahead, then an hour back."""
+    at_us = wall_us()
+    said: list[float] = []
+    for step_s in (3600, -3600, 0):
+        site.clock.write_text(str(step_s))
+
+        def lag_s(step_s: int = step_s) -> float | None:
+            # how far event time lags behind the clock, as the ingest half of two inputs sees it
+            found = site.metric("motet_event_time_lag_seconds") / 2
+            return found if abs(found - step_s) < 600 else None
+
+        said.append(await_that("the run to see it", lag_s, 60))
+        site.watcher.await_after(STREAMS, wall_us(), 120)
+    site.clock.unlink()
+    seen = ", ".join(f"{one:+.0f}" for one in said[:2])
+    return Hit(f"event time lagged by {seen} s, said the run", at_us, at_us)
+
+
 def group_storm(site: Site, short: bool) -> Hit:
     """Strangers join and leave the pipeline's consumer group again and again."""
     rounds = 3 if short else 60
@@ -79,7 +98,7 @@ def poison(site: Site, short: bool) -> Hit:
     def found() -> bool:
         return Counter(_reasons(user)) - before == expected
 
-    await_that("the dead letters", found, 180)
+    await_that("the dead letters", found, 300)
     (site.words / "armed").unlink()
     site.await_calm()
     failed = {at for at, result in site.watcher.values.items() if result["failed"]}

@@ -42,7 +42,7 @@ def test_a_fault_happens_and_the_run_goes_on(site: Site, rows: list[Row], fault:
 
 
 def test_no_window_was_lost_doubled_or_changed(site: Site, rows: list[Row]) -> None:
-    assert len(rows) == len(QUICK) >= 8
+    assert len(rows) == len(QUICK) >= 5
     account(site, rows)
     print(table(rows))
     assert all(row.held for row in rows)

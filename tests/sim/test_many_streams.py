@@ -10,6 +10,7 @@ import torch
 from pipelines import CHAT, SECOND_US, broker_for, connector_for, load, sent
 from sim_around import Around
 from sim_host import Host
+from sim_wall import Walls
 
 from pipeline.encoders.checking import check_pipeline
 from pipeline.tasks.encode import encode_task
@@ -29,9 +30,17 @@ def test_ten_thousand_streams_leave_no_memory_behind(monkeypatch) -> None:
     lengths = check_pipeline(spec)
     encoders = {n: encode_task(spec, n, torch.device("cpu"), lengths) for n in spec.stages}
     around = Around(
-        random.Random(0), lambda: now_us, lambda _attempt: None, lambda _what: None,
-        encoders, lengths, 1, 1,
-    )  # fmt: skip
+        rng=random.Random(0),
+        now_us=lambda: now_us,
+        walls=Walls(0, lambda: now_us, lambda _what: None, steps=False),
+        pause=lambda _attempt: None,
+        sometimes=lambda _what: None,
+        encoders=encoders,
+        lengths=lengths,
+        replicas=1,
+        call_batches=1,
+        deaths_alone_max=1,
+    )
     host = Host("h", "run", spec, connector_for(broker), around)
     while host.phase == "starting":
         host.start_step()

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 from simulation import simulate
 
-from pipeline.connectors.memory import MemorySink
+from actors.fusion import FusionActor
+from actors.packing import PackedMessages, unpack_messages
 from pipeline.connectors.memory_broker import MemoryBroker, _Producer
+from pipeline.connectors.memory_sink import MemorySink
 from pipeline.errors import Transient
 from pipeline.lane import Lane, LaneCut, Merge
 from pipeline.slot.budget import Budget
@@ -20,7 +22,7 @@ from pipeline.slot.ports import Committed, OutRecord, TopicPartition
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.starting import SlotOwner
 
-SEEDS = range(120)
+SEEDS = range(400)
 
 Patch = pytest.MonkeyPatch
 
@@ -148,6 +150,21 @@ def the_floor_is_not_in_the_cut(patch: Patch) -> None:
     _cut_without(patch, lambda cut: replace(cut, floor_us=None))
 
 
+def what_is_fetched_counts_as_applied(patch: Patch) -> None:
+    real_init, real_cut, merges = LaneFeed.__init__, Lane.cut, {}
+
+    def init(self: LaneFeed, spec, start: LaneCut, ends: dict[str, int] | None) -> None:
+        real_init(self, spec, start, ends)
+        merges[self.lane] = self.merge
+
+    def cut(self: Lane) -> LaneCut:
+        heads = merges[self]._heads
+        return replace(real_cut(self), positions={n: heads[n].position for n in heads})
+
+    patch.setattr(LaneFeed, "__init__", init)
+    patch.setattr(Lane, "cut", cut)
+
+
 def silence_though_an_input_is_behind(patch: Patch) -> None:
     patch.setattr(Merge, "caught_up", lambda self, now_us: True)
 
@@ -172,6 +189,16 @@ def results_leave_in_a_transaction_of_their_own(patch: Patch) -> None:
     patch.setattr(Committer, "_transaction", transaction)
 
 
+def messages_of_another_epoch_are_taken(patch: Patch) -> None:
+    """An owner that was started anew takes what the one before it has sent."""
+
+    def deliver(self: FusionActor, packed: Mapping[tuple[int, int], PackedMessages]) -> None:
+        assert self._runner is not None
+        self._runner.deliver({slot: unpack_messages(packed[slot, e]) for slot, e in packed})
+
+    patch.setattr(FusionActor, "deliver", deliver)
+
+
 MUTANTS = (
     opening_fences_nobody,
     stale_ids_are_not_fenced,
@@ -186,12 +213,15 @@ MUTANTS = (
     a_replay_is_not_silent,
     kept_records_are_not_read_again,
     the_floor_is_not_in_the_cut,
+    what_is_fetched_counts_as_applied,
     silence_though_an_input_is_behind,
     an_input_that_is_behind_is_not_waited_for,
     what_is_committed_is_not_released,
+    messages_of_another_epoch_are_taken,
 )
 
 
+@pytest.mark.timeout(300)  # some hundred lives, where others want the processor too
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_missing_safeguard_is_found(
     mutant: Callable[[Patch], None],

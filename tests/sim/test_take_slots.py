@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from sim_world import NAME, OUTPUTS, TOPICS, draw_world
 
-from pipeline.connectors.memory import MemoryConnector, MemoryControl, MemorySink
+from pipeline.connectors.memory import MemoryConnector, MemoryControl
 from pipeline.connectors.memory_broker import MemoryBroker
+from pipeline.connectors.memory_sink import MemorySink
 from pipeline.errors import Transient
 from pipeline.local import take_slots
 from pipeline.slot import metadata

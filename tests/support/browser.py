@@ -112,18 +112,23 @@ class Browser:
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Browser]:
-    """A browser of its own that is ended; skips the test where there is no Chromium."""
+def browser(folder: Path, *more: str) -> Iterator[Browser]:
+    """A browser of its own that is ended; skips the test where there is no Chromium.
+
+    ``more``: options of Chromium, such as those of its fake microphone.
+    """
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip(f"no browser: none of {', '.join(_NAMES)} is on the PATH")
     child_in, to_fd = os.pipe()
     from_fd, child_out = os.pipe()
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
-               "--no-first-run", "--disable-dev-shm-usage",
-               f"--user-data-dir={folder}"]  # fmt: skip
+               "--no-first-run", "--disable-dev-shm-usage", "--hide-scrollbars",
+               f"--user-data-dir={folder}", *more]  # fmt: skip
     # the browser reads from descriptor 3 and writes to 4, whatever numbers ours have
-    shell = f'exec 8<&{child_in} 9>&{child_out}; exec 3<&8 4>&9; exec "$0" "$@"'
+    far = 64 + max(child_in, child_out)  # neither of them
+    shell = f"exec {far}<&{child_in} {far + 1}>&{child_out}; exec 3<&{far} 4>&{far + 1}"
+    shell += f' {far}<&- {far + 1}>&-; exec "$0" "$@"'
     process = subprocess.Popen(
         ["bash", "-c", shell, program, *options, "about:blank"],
         pass_fds=(child_in, child_out),

@@ -129,6 +129,14 @@ class RayNodes:
                 os.kill(pid, number)
         return pids
 
+    def reap(self) -> None:
+        """Takes the exit codes of what has ended, as ``ray start --block`` and init do.
+
+        Workers end with their raylet, and one that nobody has reaped still has its process id.
+        """
+        for node in self.nodes:
+            node.dead_processes()
+
     def forget(self, node: Any) -> None:
         """Clears away what is left of a node that was killed."""
         node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from sim_wall import Walls
+
 from pipeline.encoders.running import EncodeTask
 
 
@@ -16,9 +18,11 @@ class Around:
 
     rng: random.Random
     now_us: Callable[[], int]
+    walls: Walls
     pause: Callable[[int], None]
     sometimes: Callable[[str], None]
     encoders: Mapping[str, EncodeTask]
     lengths: Mapping[str, int]
     replicas: int
+    call_batches: int
     deaths_alone_max: int

@@ -1,4 +1,4 @@
-"""What goes wrong, and when: at every step of the ports, before its effect or after it."""
+"""What goes wrong, and when: at every call of the ports, before its effect or after it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,35 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from sim_host import Host
 
-_COMMIT = ("begin", "produce", "flush", "send_offsets", "commit")
-_CLAIM = ("begin", "send_offsets", "commit")
 _ASK = ("open", "committed")
-
-
-def _both(steps: tuple[str, ...]) -> tuple[str, ...]:
-    """A step, and its reply: what fails there has taken place."""
-    return tuple(name for step in steps for name in (step, f"{step}-reply"))
+_LOOK = ("topics", "beginnings", "stable_ends", "last_record")
+_CLAIM = ("begin", "send_offsets", "commit")
+_COMMIT = ("begin", "produce", "flush", "send_offsets", "commit")
+_READ = ("poll", "stable_ends")
 
 
 class Point(NamedTuple):
-    """``phase``: start (fencing, recovery, claim), run (a transaction), resolve (what came of it
-    after an error), check (an idle owner asks) or read (a fetch)."""
+    """``phase``: start (topics, fencing, recovery, claim), run (a transaction), resolve (what came
+    of it after an error), check (an idle owner asks) or read (the source)."""
 
     phase: str
     step: str
 
 
 class Kind(NamedTuple):
-    """``what``: crash, transient, stall (longer than a transaction may take), takeover (another
-    owner starts meanwhile) or others (everything else goes on meanwhile)."""
+    """``what``: the end of the process, an error of one of the broker's classes, or what others do
+    meanwhile.
+
+    * crash: the process ends.
+    * retriable: nothing has happened; at a reply it has, and the reply is lost.
+    * timeout: the same, after a while, which may be longer than a transaction lives.
+    * abortable: the broker has ended the transaction.
+    * fatal: so it has, and the id has a new epoch.
+    * refused: the broker would refuse it again; the run ends.
+    * stall: the call takes longer than a transaction lives, or than an answer is good for.
+    * takeover: another owner starts meanwhile.
+    * others: everything else goes on meanwhile.
+    """
 
     what: str
     at: Point
@@ -38,20 +46,44 @@ class Kind(NamedTuple):
         return f"{self.what} at {self.at.phase} {self.at.step}"
 
 
-START = tuple(Point("start", step) for step in _both(_ASK + _CLAIM))
-RUN = tuple(Point("run", step) for step in _both(_COMMIT))
-RESOLVE = tuple(Point("resolve", step) for step in _both(_ASK))
+def _points(phase: str, steps: tuple[str, ...]) -> tuple[Point, ...]:
+    """Each step, and its reply: what fails there has taken place."""
+    return tuple(Point(phase, name) for step in steps for name in (step, f"{step}-reply"))
 
-EVERY = (
-    *(
-        Kind(what, at)
-        for what in ("crash", "transient", "takeover")
-        for at in START + RUN + RESOLVE
-    ),
-    *(Kind("stall", at) for at in RUN),
-)
-PLANNED = 8  # of these in a life, so that each comes in several of any hundred seeds in a row
-_ROTATION = EVERY + tuple(kind for kind in EVERY if kind.at in RESOLVE)  # they are met less often
+
+START = _points("start", _LOOK + _ASK + _CLAIM)
+RUN = (*_points("run", _COMMIT), Point("run", "produce-part"))
+RESOLVE = _points("resolve", _ASK)
+CHECK = _points("check", ("committed",))
+READ = _points("read", _READ)
+POLLED = Point("read", "poll-reply")  # an error here is none: the client has what was fetched
+ENDS_TOLD = Point("read", "stable_ends-reply")
+RARELY_MET = Point("start", "last_record")  # only where nobody had the lane before
+
+
+def _whats(at: Point) -> tuple[str, ...]:
+    """What may go wrong there."""
+    step, reply = at.step.removesuffix("-reply"), at.step.endswith("-reply")
+    found = ["crash"]
+    if at != POLLED:
+        found += ["retriable", "timeout"]
+    if not reply and step != "produce-part":
+        found.append("refused")
+    if step not in ("begin", "open") and step in (*_COMMIT, "produce-part"):
+        found += ["abortable", "fatal"] if at.step != "commit-reply" else []
+    if at.phase == "run" or at == ENDS_TOLD:
+        found.append("stall")
+    if at.phase in ("run", "resolve") or step in _ASK + _CLAIM:
+        found.append("takeover")
+    return tuple(found)
+
+
+AT = {at: _whats(at) for at in (*START, *RUN, *RESOLVE, *CHECK, *READ)}
+EVERY = tuple(Kind(what, at) for at, whats in AT.items() for what in whats)
+# Those that are met less often come more than once in the rotation.
+_ROTATION = EVERY + tuple(kind for kind in EVERY if kind.at in RESOLVE)
+_STRIDE = 89  # prime to the length of the rotation: a life's faults lie far apart in it
+assert len(_ROTATION) % _STRIDE
 
 
 @dataclass
@@ -66,18 +98,30 @@ class Faults:
 
     rng: random.Random
     seed: int
+    planned: int
     on: bool = True
     plan: list[_Plan] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._rate = self.rng.choice((0.005, 0.02, 0.05))
-        for turn in range(PLANNED):
-            kind = _ROTATION[(self.seed * PLANNED + turn) % len(_ROTATION)]
-            most = 4 if kind.at in RUN else 1 if kind.at in START else 0
+        for turn in range(self.planned):
+            kind = _ROTATION[(self.seed * 8 + turn) * _STRIDE % len(_ROTATION)]
+            most = 2 if kind.at in RUN + READ else 1 if kind.at in START else 0
+            if kind.at == RARELY_MET:
+                most = 0
             self.plan.append(_Plan(kind, self.rng.randint(0, most)))
             if kind.at in RESOLVE:  # nothing is to be resolved where nothing has failed
                 step = self.rng.choice(("produce", "send_offsets-reply", "commit", "commit-reply"))
-                self.plan.append(_Plan(Kind("transient", Point("run", step)), 0))
+                self.plan.append(_Plan(Kind("retriable", Point("run", step)), 0))
+
+    @property
+    def awaited(self) -> bool:
+        """Whether something that was planned is still to come."""
+        return any(plan.kind.at.step.removesuffix("-reply") != "last_record" for plan in self.plan)
+
+    def wants(self, phase: str) -> bool:
+        """Whether something is planned for this phase."""
+        return any(plan.kind.at.phase == phase for plan in self.plan)
 
     def draw(self, at: Point, zombie: bool) -> Kind | None:
         """What happens at this point now; a zombie meets errors that let it try again."""
@@ -89,11 +133,15 @@ class Faults:
                 if plan.skip < 0:
                     self.plan.remove(plan)
                     return plan.kind
-        if zombie and at.phase == "run" and self.rng.random() < 0.1:
-            return Kind("transient", at)
-        if self.rng.random() >= self._rate:
+        rng = self.rng
+        if zombie and at.phase == "run" and rng.random() < 0.1:
+            return Kind(rng.choice(("retriable", "timeout")), at)
+        if rng.random() >= self._rate:
             return None
-        return Kind(self.rng.choice(("crash", "transient", "takeover", *["others"] * 3)), at)
+        if rng.random() < 0.5:
+            return Kind("others", at)
+        what = rng.choice(AT.get(at) or _whats(at))  # one that only a spoilt program comes to
+        return Kind("retriable" if what == "refused" and rng.random() < 0.7 else what, at)
 
 
 class Crash(BaseException):

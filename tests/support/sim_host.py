@@ -10,15 +10,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from sim_around import Around
+from sim_reading import Reading
 from sim_replicas import Replicas
 
+from actors.fusion import FusionActor
+from actors.packing import pack_messages
 from pipeline.errors import Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.ledger import Batch
-from pipeline.slot.ports import Connector, Source, TopicPartition
+from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.ingest import IngestTask
@@ -33,11 +37,13 @@ class Host:
 
     ``phase``: starting, running, draining or ended. ``busy``: its threads that are in a call
     (``start``, ``ingest``, ``check``, or the number of a slot that commits); the others may go on.
-    ``superseded``: another owner has opened one of its transactional ids.
+    ``superseded``: another owner has opened one of its transactional ids. ``frozen``: its process
+    stands still.
     """
 
     task: IngestTask
     fusion: FusionTask
+    reading: Reading
     replicas: Replicas
 
     def __init__(
@@ -59,20 +65,27 @@ class Host:
         self.phase = "starting"
         self.busy: set[str | int] = set()
         self.superseded = False
+        self.frozen = False
         self.claims: dict[int, LaneCut] = {}
         self.floors: dict[int, int | None] = {}  # by lane, as last seen
         self.owners: dict[int, SlotOwner] = {}
         self.inboxes: dict[int, deque[list[Message]]] = {}
         self.committing: dict[int, Batch] = {}
-        self.acks: deque[tuple[int, Mapping[int, int]]] = deque()
+        self.acks: list[tuple[int, Mapping[int, int]]] = []
         self._connector = connector
         self._around = around
         self._ends = ends
         self._on_claimed = on_claimed
         self._behind_us = {half: around.rng.randrange(1 << 40) for half in ("ingest", "fusion")}
         self._start = self._starting(again)
-        self._source: Source
-        self._paused: set[TopicPartition] = set()
+        self._wall_off_us = 0
+        stands_for = SimpleNamespace(deliver=self._delivered)
+        self._actor: Any = SimpleNamespace(_owners=self.owners, _runner=stands_for)
+
+    def _wall_us(self) -> int:
+        """By a clock that somebody sets now and then: nothing may hang on it."""
+        now_us, self._wall_off_us = self._around.walls.wall_us(self._wall_off_us)
+        return now_us
 
     def _now_us(self, half: str) -> int:
         """Monotonic clocks of two machines: neither is the wall clock."""
@@ -97,7 +110,7 @@ class Host:
         spec, connector, rng = self.spec, self._connector, self._around.rng
         control = connector.control()
         layout = check_topics(spec, control)
-        self.owners = {
+        self.owners |= {
             slot: SlotOwner(
                 layout.identity(spec, slot, self.run_id), connector, self._around.pause, again
             )
@@ -133,34 +146,17 @@ class Host:
                 self._around.pause(attempt)
 
     def _run(self, cuts: dict[int, dict[int, LaneCut]], limits: Mapping[str, int]) -> None:
-        self.task = IngestTask(self.spec, cuts, self._ends, limits)
+        batches = self._around.call_batches
+        self.task = IngestTask(self.spec, cuts, self._ends, limits, batches)
         self.fusion = FusionTask(self.spec, self._around.lengths, cuts, limits)
         self.inboxes = {slot: deque() for slot in cuts}
-        self._source = self._connector.source()
-        self._source.assign(self.task.assignment())
         now_us = partial(self._now_us, "ingest")
+        in_call = partial(self._in_call, "ingest")
+        self.reading = Reading(self.task, self._connector.source(), self._around, now_us, in_call)
         self.replicas = Replicas(self.spec, self.task, self._around, now_us)
         self.phase = "running"
 
     # -- the ingest half --------------------------------------------------------------------
-
-    def poll(self, left_out: int = 0) -> None:
-        """One fetch, of all but some partitions; a broker that is away is asked again later."""
-        held: list[TopicPartition] = []
-        if left_out:
-            partitions = list(self.task.assignment())
-            held = self._around.rng.sample(partitions, min(left_out, len(partitions)))
-            self._source.pause(held)
-        try:
-            with self._in_call("ingest"):
-                fetches = self._source.poll(0)
-        except Transient:
-            return
-        finally:
-            self._source.resume([p for p in held if p not in self._paused])
-        if self.task.replaying and any(fetch.records for fetch in fetches):
-            self._around.sometimes("a replay with records")
-        self.task.on_fetches(fetches, self._now_us("ingest"))
 
     def pump(self) -> None:
         before = self._open_windows()
@@ -175,31 +171,27 @@ class Host:
             for lane, feed in self.task.lanes.items()
         }
 
-    def ask_ends(self) -> None:
-        wanted = self.task.ends_wanted(self._now_us("ingest"))
-        if wanted:
-            self.task.on_ends(self._source.stable_ends(wanted), self._now_us("ingest"))
-
     def hand_on(self) -> None:
         self.replicas.take()
         for slot, messages in self.task.take_deliveries().items():
             self.inboxes[slot].append(messages)
         if self.phase == "running":
-            pause, resume = self.task.take_pauses()
-            self._source.pause(pause)
-            self._source.resume(resume)
-            self._paused = (self._paused | pause) - resume
+            self.reading.take_pauses()
 
     def ingest_round(self) -> None:
         """As pipeline.tasks.ingest_runner."""
-        self.poll()
+        self.reading.poll()
         self.pump()
-        self.ask_ends()
+        self.reading.ask_ends()
         self.pump()
         self.hand_on()
+        if self._around.walls.look():
+            self.task.view(self._now_us("ingest"), self._wall_us())
 
-    def ack(self) -> None:
-        self.task.on_committed(*self.acks.popleft())
+    def ack(self, number: int = 0) -> None:
+        if number:
+            self._around.sometimes("an acknowledgement overtook another")
+        self.task.on_committed(*self.acks.pop(number))
 
     # -- the fusion half --------------------------------------------------------------------
 
@@ -213,6 +205,21 @@ class Host:
             messages = messages[:first]
         self.fusion.on_messages(slot, messages)
 
+    def deliver_of(self, other: Host) -> None:
+        """What another owner of the same run has sent comes here, to the actor's own method."""
+        packed = {
+            (slot, other.owners[slot].epoch): pack_messages(inbox[0])
+            for slot, inbox in other.inboxes.items()
+            if inbox and slot in self.owners
+        }
+        if packed:
+            self._around.sometimes("messages of another epoch")
+            FusionActor.deliver(self._actor, packed)
+
+    def _delivered(self, current: Mapping[int, list[Message]]) -> None:
+        for slot, messages in current.items():
+            self.fusion.on_messages(slot, messages)
+
     def look_for_due(self) -> None:
         self.committing |= self.fusion.due(self._now_us("fusion"))
 
@@ -222,7 +229,7 @@ class Host:
         with self._in_call(slot):
             self.owners[slot].committer.commit(batch.cuts, batch.records)
         del self.committing[slot]
-        self.acks.append((slot, self.fusion.on_committed(slot)))
+        self.acks.append((slot, self.fusion.on_committed(slot, self._wall_us())))
 
     def check_owner(self) -> None:
         """As an idle owner does now and then; a slot's committer is never asked by two at once."""

@@ -27,6 +27,7 @@ class Replicas:
         self._around = around
         self._now_us = now_us
         self._names: dict[str, list[str]] = {stage: [] for stage in spec.stages}
+        self._batch_max = {name: stage.batch_max for name, stage in spec.stages.items()}
         self._serial = 0
         self._deaths: dict[Alone, int] = {}
         self.batches: dict[int, Assignment] = {}
@@ -43,6 +44,8 @@ class Replicas:
         """Hands on what the task assigns."""
         for assignment in self._task.take_assignments(self._now_us()):
             assert assignment.replica in self._names[assignment.stage]
+            if len(assignment.jobs) > self._batch_max[assignment.stage]:
+                self._around.sometimes("two batches went in one call")
             self.batches[assignment.number] = assignment
 
     def encode(self) -> None:

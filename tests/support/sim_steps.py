@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim_host import Host
-from sim_world import MS, TRANSACTION_US
+from sim_world import INPUTS, MS, TRANSACTION_US
 
-from pipeline.connectors.memory import MemorySink
+from pipeline.connectors.memory_sink import MemorySink
 
 if TYPE_CHECKING:
     from simulation import Simulation
@@ -40,15 +40,15 @@ class Steps:
 
     def take(self) -> None:
         """Something happens."""
-        rng, living = self._rng, self._sim.living()
-        if not living and rng.random() < 0.2:
+        rng, awake = self._rng, self._sim.awake()
+        if not awake and rng.random() < 0.2 and len(self._sim.living()) < HOSTS_MAX:
             self._sim.new_run()
-        elif not living or rng.random() < 0.3:
+        elif not awake or rng.random() < 0.3:
             step = self._drawn(self._of_world())
             self._sim.trace(step.name)
             step.do()
         else:
-            self._of(living[-1] if rng.random() < 0.5 else rng.choice(living))
+            self._of(awake[-1] if rng.random() < 0.5 else rng.choice(awake))
 
     def _drawn(self, steps: list[Step]) -> Step:
         return self._rng.choices(steps, [step.weight for step in steps])[0]
@@ -58,8 +58,8 @@ class Steps:
     def _of_world(self) -> list[Step]:
         sim, rng = self._sim, self._rng
         steps = [
-            Step(20, "publish", self._publish),
-            Step(16, "time", lambda: sim.advance(rng.choice((1, 10, 30, 60, 200)) * MS)),
+            Step(4 if sim.enough else 20, "publish", self._publish),
+            Step(16, "time", lambda: sim.advance(rng.choice((1, 10, 60, 200, 400)) * MS)),
             Step(1, "toggle", sim.producers.toggle),
             Step(2, "transaction", self._transaction),
             Step(0.5, "gap", self._gap),
@@ -68,14 +68,44 @@ class Steps:
             steps.append(Step(0.12, "lull", self._lull))
         if len(sim.living()) < HOSTS_MAX:
             starting = any(host.phase == "starting" for host in sim.living())
-            steps.append(Step(0.5 if starting else 0.12, "run", sim.new_run))
+            sought = sim.faults.wants("start") and not starting
+            steps.append(Step(1 if sought else 0.5 if starting else 0.12, "run", sim.new_run))
+        awake = sim.awake()
+        if awake:
+            steps.append(Step(0.2, "freeze", lambda: self._freeze(rng.choice(awake))))
+        frozen = [host for host in sim.living() if host.frozen]
+        if frozen:
+            steps.append(Step(1, "wake", lambda: self.wake(rng.choice(frozen))))
         return steps
 
+    def _freeze(self, host: Host) -> None:
+        """It stands still, in the middle of whatever its threads are doing."""
+        host.frozen = True
+
+    def wake(self, host: Host) -> None:
+        if host.frozen:
+            host.frozen = False
+            self._sim.count(f"a {'zombie' if host.superseded else 'frozen owner'} woke")
+
     def _publish(self) -> None:
-        for _ in range(self._rng.choice((1, 1, 2, 5))):
+        for _ in range(self._rng.choice((1, 2, 4, 7))):
             record = self._sim.producers.draw(self._sim.clock_us)
             if record is not None:
                 self._sim.broker.append(record)
+
+    def backlog(self) -> None:
+        """What lies in the log before anyone reads: one input's records an hour behind another's,
+        or all together."""
+        sim, rng = self._sim, self._rng
+        for _ in range(rng.randint(1, 3)):
+            only = rng.choice((*INPUTS, None))
+            sim.count("a backlog" if only is None else "a backlog of one input alone")
+            for _ in range(rng.randint(5, 20)):
+                record = sim.producers.draw(sim.clock_us, only)
+                if record is not None:
+                    sim.broker.append(record)
+                sim.advance(rng.choice((1, 10, 30)) * MS)
+            sim.advance(rng.choice((200, 3_600_000)) * MS)
 
     def _gap(self) -> None:
         """Offsets without a record, as compaction leaves them."""
@@ -117,7 +147,7 @@ class Steps:
         until_us = sim.clock_us + sim.world.hold_us + 2 * sim.world.size_us
         while sim.clock_us < until_us:
             sim.advance(self._rng.randint(20, 90) * MS)
-            for host in sim.living():
+            for host in sim.awake():
                 if host.phase == "running" and not host.busy:
                     sim.stepped(host, host.round)
 
@@ -142,10 +172,11 @@ class Steps:
         steps = [Step(4, "hand on", host.hand_on)]
         if host.phase == "running":
             steps += [
-                Step(4, "poll", lambda: host.poll(rng.choice((0, 0, 1, 3)))),
+                Step(4, "poll", lambda: host.reading.poll(rng.choice((0, 0, 1, 3)))),
                 Step(4, "pump", host.pump),
-                Step(3, "ends", host.ask_ends),
+                Step(3, "ends", host.reading.ask_ends),
                 Step(3, "round", host.ingest_round),
+                Step(0.2, "hold back", host.reading.hold_back),
             ]
         if replicas.batches:
             suspected = self._sim.world.rough and replicas.suspected()
@@ -157,7 +188,7 @@ class Steps:
         if replicas.results:
             steps.append(Step(6, "encoded", replicas.tell))
         if host.acks:
-            steps.append(Step(5, "ack", host.ack))
+            steps.append(Step(5, "ack", lambda: host.ack(rng.randrange(len(host.acks)))))
         missing = replicas.missing()
         if missing:
             steps.append(Step(1, "join", lambda: replicas.join(rng.choice(missing))))
@@ -173,8 +204,19 @@ class Steps:
         if free:
             steps.append(Step(6, "commit", lambda: self._sim.commit(host, rng.choice(free))))
         if "check" not in host.busy:
-            steps.append(Step(0.1, "check", host.check_owner))
+            sought = self._sim.faults.wants("check")
+            steps.append(Step(1 if sought else 0.1, "check", host.check_owner))
+        if not host.superseded:
+            steps += self._of_former(host)
         return steps
+
+    def _of_former(self, host: Host) -> list[Step]:
+        """What another owner of the same run has sent and nobody has taken comes late, and here."""
+        return [
+            Step(2, "stale", lambda other=other: host.deliver_of(other))
+            for other in self._sim.hosts
+            if other is not host and other.run_id == host.run_id and any(other.inboxes.values())
+        ]
 
     def _of_life(self, host: Host) -> list[Step]:
         if host.phase == "draining":

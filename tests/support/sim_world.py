@@ -36,6 +36,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.lane.merge import FRESH_US
 from pipeline.slot.ports import OutRecord, TopicPartition
@@ -54,11 +55,32 @@ RECORD_BYTES = 1024
 FUTURE_US = 10_000 * MS
 
 
+class Size(NamedTuple):
+    """How much happens in a life: many are small and cheap, a few are large.
+
+    ``records``: bounds of how many are published before the rest of the ``planned`` faults is
+    waited for, over so many ``steps`` at most.
+    """
+
+    lanes_max: int
+    streams_more: int
+    records: tuple[int, int]
+    planned: int
+    steps: int
+
+
+SMALL = Size(2, 1, (12, 40), 3, 400)
+MEDIUM = Size(4, 2, (30, 90), 5, 700)
+LARGE = Size(4, 4, (90, 200), 8, 1200)
+
+
 @dataclass(frozen=True)
 class World:
     """The pipeline file's numbers; every time is a whole number of milliseconds."""
 
+    size: Size
     rough: bool
+    shouts: bool  # whether there is one stage more
     lanes: int
     size_us: int
     hop_us: int
@@ -73,7 +95,9 @@ class World:
     align_wait_us: int
     batch_max: int
     replicas: int
+    call_batches: int
     fetch_records: int
+    backlog: bool  # whether records lie in the log before the first run
 
     @property
     def hold_us(self) -> int:
@@ -92,9 +116,29 @@ class World:
 
     def spec(self) -> PipelineSpec:
         ms = _ms
-        hashed = {"encoder": "hash_text", "options": {"dim": 8}}
+        prints = {"encoder": "sim_encoders:Fingerprint"}
         stage = {"batch_max": self.batch_max, "timeout": ms(self.timeout_us)}
         context = {"before": ms(self.before_us), "after": ms(self.after_us)}
+        stages = {
+            "words": {**prints, **stage, "of": ["a", "b", "c"], "context": context},
+            "loud": {
+                "encoder": "sim_encoders:FailsOnPoison",
+                "of": ["a", "c"],
+                **stage,
+                "out": "run.loud",
+            },
+            "names": {
+                "encoder": "sim_encoders:NamesRead",
+                "of": ["a", "b", "c"],
+                "batch_max": self.batch_max,
+                "timeout": "24h",
+            },
+            "echo": {**prints, **stage, "of": ["loud", "names"], "timeout": "24h"},
+        }
+        weights = {"words": 0.5, "echo": 0.3}
+        if self.shouts:
+            stages["shout"] = {**prints, **stage, "of": "loud"}
+            weights["shout"] = 0.2
         tree = {
             "name": NAME,
             "inputs": {
@@ -113,24 +157,8 @@ class World:
                 "future_max": ms(FUTURE_US),
                 "align_wait": ms(self.align_wait_us),
             },
-            "stages": {
-                "words": {**hashed, **stage, "of": ["a", "b", "c"], "context": context},
-                "loud": {
-                    "encoder": "sim_encoders:FailsOnPoison",
-                    "of": ["a", "c"],
-                    **stage,
-                    "out": "run.loud",
-                },
-                "names": {
-                    "encoder": "sim_encoders:NamesRead",
-                    "of": ["a", "b", "c"],
-                    "batch_max": self.batch_max,
-                    "timeout": "24h",
-                },
-                "echo": {**hashed, **stage, "of": ["loud", "names"], "timeout": "24h"},
-                "shout": {**hashed, **stage, "of": "loud"},
-            },
-            "fusion": {"rule": "weighted_sum", "of": {"words": 0.5, "echo": 0.3, "shout": 0.2}},
+            "stages": stages,
+            "fusion": {"rule": "weighted_sum", "of": weights},
             "outputs": {
                 "results": "run.results",
                 "late": "run.late",
@@ -152,14 +180,17 @@ def _ms(time_us: int) -> str:
 
 
 def draw_world(rng: random.Random) -> World:
+    life = rng.choices((SMALL, MEDIUM, LARGE), (72, 22, 6))[0]
     rough = rng.random() < 0.25
     size = rng.choice((200, 300, 400, 600))
-    hop = rng.choice((size, size, size // 2, size // 3, rng.randint(size // 4, size)))
+    hop = rng.choice((*[size] * 5, size // 2, size // 3, rng.randint(size // 4, size)))
     with_context = rng.random() < 0.5
     disorder_b = rng.randint(300, 600)
     return World(
+        size=life,
         rough=rough,
-        lanes=rng.choice((1, 2, 3, 4, 4)),
+        shouts=rng.random() < 0.5,
+        lanes=rng.randint(1, life.lanes_max),
         size_us=size * MS,
         hop_us=hop * MS,
         idle_us=rng.randint(300, 1200) * MS,
@@ -173,7 +204,9 @@ def draw_world(rng: random.Random) -> World:
         align_wait_us=(rng.choice((0, 50, 300)) if rough else 86_400_000) * MS,
         batch_max=rng.choice((1, 2, 3, 8)),
         replicas=rng.randint(1, 3),
+        call_batches=rng.choice((1, 1, 2)),
         fetch_records=rng.choice((1, 3, 10, 2000)),
+        backlog=rng.random() < 0.3,
     )
 
 
@@ -195,8 +228,9 @@ class Producers:
     published: int = 0
 
     def __post_init__(self) -> None:
-        for number in range(self.rng.randint(self.world.lanes, self.world.lanes + 3)):
-            lane = number if number < self.world.lanes else self.rng.randrange(self.world.lanes)
+        lanes, more = self.world.lanes, self.world.size.streams_more
+        for number in range(self.rng.randint(lanes, lanes + more)):
+            lane = number if number < lanes else self.rng.randrange(lanes)
             active = {name: self.rng.random() < 0.7 for name in INPUTS}
             self.streams.append(Stream(f"s{number}", lane, active))
 
@@ -205,10 +239,11 @@ class Producers:
         stream, name = self.rng.choice(self.streams), self.rng.choice(INPUTS)
         stream.active[name] = not stream.active[name]
 
-    def draw(self, now_us: int) -> OutRecord | None:
-        """A record to be appended now; None where the stream that was drawn is silent."""
+    def draw(self, now_us: int, only: str | None = None) -> OutRecord | None:
+        """A record to be appended now (of that input, where one is named); None where the stream
+        that was drawn is silent."""
         rng = self.rng
-        stream, name = rng.choice(self.streams), rng.choice(INPUTS)
+        stream, name = rng.choice(self.streams), only or rng.choice(INPUTS)
         if not stream.active[name]:
             return None
         self.published += 1

@@ -12,31 +12,30 @@ import hashlib
 import random
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from sim_around import Around
 from sim_audit import Audit, demand
 from sim_end import Ending
-from sim_faults import Crash, Faults, Kind, Point
+from sim_faults import Crash, Faults
 from sim_host import Host
+from sim_ports import Ports
 from sim_steps import HOSTS_MAX, Steps
+from sim_wall import Walls
 from sim_world import MS, OUTPUTS, TOPICS, Producers, draw_world
 
 from pipeline.batching.dispatch import DEATHS_MAX
-from pipeline.connectors.memory import MemoryConnector, MemorySink, MemorySource
+from pipeline.connectors.memory import MemoryConnector
 from pipeline.connectors.memory_broker import MemoryBroker
 from pipeline.encoders.checking import check_pipeline
-from pipeline.errors import Fenced, Transient
+from pipeline.errors import Fenced, Refused, Transient
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.encode import encode_task
 
 EPOCH_US = 1_700_000_000_000_000
 TRANSACTION_TIMEOUT_US = 3_000 * MS
-STEPS_MAX = 1500
 TRIES_MAX = 200
-DEPTH_MAX = 2  # calls under way that wait for others' steps
 
 
 class Outcome(NamedTuple):
@@ -46,43 +45,20 @@ class Outcome(NamedTuple):
     sometimes: Counter[str]
 
 
-@dataclass(frozen=True)
-class HostConnector:
-    """The broker's ports, each known to belong to one host (``hosts``, by the port's id)."""
-
-    inner: MemoryConnector
-    host: Callable[[], Host]
-    hosts: dict[int, tuple[object, Callable[[], Host]]]
-
-    def _known(self, port: Any) -> Any:
-        self.hosts[id(port)] = port, self.host
-        return port
-
-    def source(self) -> Any:
-        return self._known(self.inner.source())
-
-    def sink(self, transactional_id: str, group: str) -> Any:
-        return self._known(self.inner.sink(transactional_id, group))
-
-    def control(self) -> Any:
-        return self._known(self.inner.control())
-
-    def publisher(self) -> Any:
-        return self.inner.publisher()
-
-
 class Simulation:
     """One life of a pipeline, with all hosts that run it one after another and side by side."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, clock_steps: bool = True) -> None:
         self.rng = random.Random(seed)
         self.clock_us = EPOCH_US
         self.sometimes: Counter[str] = Counter()
         self.recent: deque[str] = deque(maxlen=20)
         self.depth = 0
+        self.enough = False  # was published: only as much more as keeps windows closing
         self._hash = hashlib.sha256()
         self.world = draw_world(self.rng)
-        self.broker = MemoryBroker(clock=lambda: self.clock_us, hook=self._hook)
+        self.ports = Ports(self)
+        self.broker = MemoryBroker(clock=lambda: self.clock_us, hook=self.ports.hook)
         self.connector = MemoryConnector(
             self.broker, TRANSACTION_TIMEOUT_US, fetch_records=self.world.fetch_records
         )
@@ -91,39 +67,44 @@ class Simulation:
         for topic in (f"{prefix}.{name}" for prefix in ("run", "calm") for name in OUTPUTS):
             self.broker.create_topic(topic, self.world.lanes)
         self.producers = Producers(self.world, self.rng, self.count)
-        self.faults = Faults(self.rng, seed)
+        self.faults = Faults(self.rng, seed, self.world.size.planned)
         self.audit = Audit(self.broker, self.world.lanes, self.trace)
         self.file = self.world.spec()
         lengths, cpu = check_pipeline(self.file), torch.device("cpu")
         self.around = Around(
             rng=self.rng,
             now_us=lambda: self.clock_us,
+            walls=Walls(seed, lambda: self.clock_us, self.count, clock_steps),
             pause=self._pause,
             sometimes=self.count,
             encoders={n: encode_task(self.file, n, cpu, lengths) for n in self.file.stages},
             lengths=lengths,
             replicas=self.world.replicas,
+            call_batches=self.world.call_batches,
             deaths_alone_max=DEATHS_MAX if self.world.rough else DEATHS_MAX - 1,
         )
         self.hosts: list[Host] = []
         self._slots = self.rng.randint(1, 4)
         self._runs = 0
-        self._ports: dict[int, tuple[object, Callable[[], Host]]] = {}
-        self._openers: dict[str, list[Host]] = {}  # of each transactional id
-        self._lost_runs: set[str] = set()  # another run has opened one of their ids
-        self._steps = Steps(self)
+        self.steps = Steps(self)
         self._ending = Ending(self)
 
     def live(self) -> Outcome:
         """Faults and records first; then neither, until all is settled and can be checked."""
-        wanted = self.rng.randint(50, 160)
-        for _ in range(STEPS_MAX):
-            self._steps.take()
+        if self.world.backlog:
+            self.steps.backlog()
+        wanted = self.producers.published + self.rng.randint(*self.world.size.records)
+        for _ in range(self.world.size.steps):
+            self.steps.take()
             self.look()
-            if self.producers.published >= wanted and not self.faults.plan:
-                break
+            if self.producers.published >= wanted:
+                self.enough = True
+                if not self.faults.awaited:
+                    break
         self.faults.on = False
-        self._steps.end_transaction()
+        self.steps.end_transaction()
+        for host in self.living():
+            self.steps.wake(host)
         if self.rng.random() < 0.3 and len(self.living()) < HOSTS_MAX:
             self.new_run()
         self._ending.check_zombies()
@@ -143,7 +124,7 @@ class Simulation:
     def advance(self, by_us: int) -> None:
         """Time passes; a producer's transaction ends in time."""
         to_us = self.clock_us + by_us
-        self._steps.end_transaction(to_us)
+        self.steps.end_transaction(to_us)
         self.clock_us = max(self.clock_us, to_us)
 
     def _pause(self, attempt: int) -> None:
@@ -151,7 +132,7 @@ class Simulation:
         demand(attempt < TRIES_MAX, f"tried again {attempt} times")
         self.advance(min(2_000 * MS, (50 * MS) << min(attempt, 10)))
         if self.faults.on and self.rng.random() < 0.5:
-            self._others()
+            self.ports.others()
 
     def look(self) -> None:
         """Looks at the lanes of all hosts that live; commits are looked at as they take place."""
@@ -163,6 +144,9 @@ class Simulation:
 
     def living(self) -> list[Host]:
         return [host for host in self.hosts if host.phase != "ended"]
+
+    def awake(self) -> list[Host]:
+        return [host for host in self.living() if not host.frozen]
 
     def new_run(self) -> Host:
         """`motet run`, on this machine or another; what ran before may still live."""
@@ -180,12 +164,12 @@ class Simulation:
         restarted = self._new_host(host.spec, host.run_id, again=True)
         if self.rng.random() < 0.3 and len(self.living()) < HOSTS_MAX:
             self.count("a run takes over while an owner restarts")
-            self._begin(self.new_run())
+            self.begin(self.new_run())
         return restarted
 
     def _new_host(self, spec: PipelineSpec, run_id: str, again: bool) -> Host:
         made: list[Host] = []
-        connector = HostConnector(self.connector, lambda: made[0], self._ports)
+        connector = self.ports.connector(lambda: made[0])
         name = f"h{len(self.hosts) + 1}"
         on_claimed = self._ending.on_claimed
         host = Host(name, run_id, spec, connector, self.around, again=again, on_claimed=on_claimed)
@@ -194,7 +178,7 @@ class Simulation:
         self.trace(name, run_id, spec.slots)
         return host
 
-    def _begin(self, host: Host) -> None:
+    def begin(self, host: Host) -> None:
         """Some steps of a start in a row, at times all of them."""
         self.depth += 1
         for _ in range(self.rng.choice((1, 2, 3, 5, 15, 15, 15))):
@@ -209,9 +193,19 @@ class Simulation:
         except Crash as crash:
             self._end(crash.host)
         except Fenced:
-            lost = host.superseded or host.run_id in self._lost_runs
+            lost = host.superseded or host.run_id in self.ports.lost_runs
             demand(lost, f"{host.name} is fenced, and nobody took over: {list(self.recent)}")
             self.count(f"fenced while {host.phase}")
+            if self.living()[-1].spec.slots != host.spec.slots:
+                self.count("a zombie of another number of slots was fenced")
+            self._end(host)
+        except Refused:
+            self.count(f"refused while {host.phase}")
+            if self.rng.random() < 0.5:  # else its processes are killed
+                host.close()
+            self._end(host)
+        except Transient:  # a run that finds no broker when it looks for its topics ends
+            demand(not host.owners, f"{host.name} did not try again: {list(self.recent)}")
             self._end(host)
 
     def _end(self, host: Host) -> None:
@@ -231,7 +225,8 @@ class Simulation:
             self.count(f"an unknown outcome was {'not ' if again else ''}committed")
 
     def crash(self, host: Host) -> None:
-        self.count(f"crash between steps while {host.phase}")
+        replays = host.phase == "running" and host.task.replaying
+        self.count(f"crash between steps while {'replaying' if replays else host.phase}")
         raise Crash(host)
 
     def drain(self, host: Host) -> None:
@@ -241,81 +236,13 @@ class Simulation:
         self.count("a clean end")
         host.close()
 
-    # -- within the ports -------------------------------------------------------------------
 
-    def _hook(self, step: str, port: object) -> None:
-        known = self._ports.get(id(port))
-        if known is None:
-            return
-        host = known[1]()
-        at = Point(self._phase(host, step, port), step)
-        if step == "commit-reply":
-            self.audit.look()
-        if step == "open-reply" and isinstance(port, MemorySink):
-            self._opened(host, port.transactional_id)
-        self.trace(host.name, *at)
-        if host.phase != "ended":
-            kind = self.faults.draw(at, host.superseded)
-            if kind is not None:
-                self._befall(host, kind)
-        if host.phase == "ended":  # meanwhile, in another of its threads
-            raise Crash(host)
+def simulate(seed: int, clock_steps: bool = True) -> Outcome:
+    """One life; raises AssertionError where anything does not hold, or for any other error.
 
-    def _phase(self, host: Host, step: str, port: object) -> str:
-        if host.phase == "starting":
-            return "start"
-        if isinstance(port, MemorySource):
-            return "read"
-        if step.removesuffix("-reply") not in ("open", "committed"):
-            return "run"
-        return "check" if "check" in host.busy else "resolve"
-
-    def _opened(self, host: Host, transactional_id: str) -> None:
-        """Whoever had the id before has lost it for ever: an owner, and where it is of another
-        run, that run as a whole."""
-        before = self._openers.setdefault(transactional_id, [])
-        for other in before:
-            if other is not host:
-                other.superseded = True
-                self._lost_runs |= {other.run_id} - {host.run_id}
-        before.append(host)
-
-    def holds(self, host: Host, slot: int) -> bool:
-        """Whether nobody has opened the slot's id after this host."""
-        return self._openers[host.owners[slot].identity.transactional_id][-1] is host
-
-    def _befall(self, host: Host, kind: Kind) -> None:
-        if kind.what == "transient" and kind.at.step == "poll-reply":
-            return  # the client would have what was fetched: nothing was lost
-        if kind.what in ("takeover", "others") and self.depth >= DEPTH_MAX:
-            return
-        if kind.what == "takeover" and len(self.living()) >= HOSTS_MAX:
-            return
-        self.count(str(kind))
-        if kind.what == "crash":
-            raise Crash(host)
-        if kind.what == "transient":
-            raise Transient(f"simulated: {kind}")
-        if kind.what == "stall":
-            self.advance(TRANSACTION_TIMEOUT_US + 1)
-        elif kind.what == "takeover":
-            again = host.phase == "running" and self.rng.random() < 0.3
-            self._begin(self.restart(host) if again else self.new_run())
-        else:
-            self._others()
-
-    def _others(self) -> None:
-        """While a call is under way, everything else goes on."""
-        if self.depth < DEPTH_MAX:
-            self.depth += 1
-            for _ in range(self.rng.randint(1, 12)):
-                self._steps.take()
-            self.depth -= 1
-
-
-def simulate(seed: int) -> Outcome:
-    """One life; raises AssertionError where anything does not hold, or for any other error."""
-    simulation = Simulation(seed)
+    ``clock_steps``: whether the wall clocks of its processes step.
+    """
+    simulation = Simulation(seed, clock_steps)
     try:
         return simulation.live()
     except AssertionError:

@@ -194,8 +194,8 @@ class Clients:
         producer: Producer = self._make(Producer, defaults, owned)
         return producer
 
-    def admin(self) -> KafkaAdminClient:
-        return self._make(KafkaAdminClient, {}, {})
+    def admin(self, request_timeout_ms: int = 30_000) -> KafkaAdminClient:
+        return self._make(KafkaAdminClient, {"request_timeout_ms": request_timeout_ms}, {})
 
     def _make(self, kind: Any, defaults: Mapping[str, Any], owned: Mapping[str, Any]) -> Any:
         check_settings(self.settings)
@@ -210,7 +210,8 @@ class Clients:
         made: list[NetClient] = []
 
         def net_client(**net_config: Any) -> NetClient:
-            made.append(NetClient(**net_config))
+            # what a consumer of ours asks is answered at once; a topic may take its time
+            made.append(NetClient(kind is KafkaConsumer, **net_config))
             return made[-1]
 
         try:

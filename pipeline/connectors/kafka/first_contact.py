@@ -20,9 +20,13 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from pipeline.connectors.kafka.errors import causes
+from pipeline.connectors.kafka.silence import Silence
 from pipeline.errors import InvalidInput, MotetError, Problem, Unreachable
 
 _METADATA_BACKOFF_MS = 10  # between two questions; after failures the client waits longer
+# A broker that hangs takes a connection and says nothing: the client's 10 s for each of them would
+# be most of what a failover may take. Twice as long after each failure, up to 30 s.
+_CONNECT_MS = 3_000
 _FINAL = (
     kafka_errors.SaslAuthenticationFailedError,
     kafka_errors.UnsupportedSaslMechanismError,
@@ -31,6 +35,7 @@ _FINAL = (
     TypeError,  # of a setting that the client takes and cannot work with
     ValueError,
 )
+_METADATA = "metadata"  # what the client calls its questions among the nodes that it backs off from
 _PROTOCOL = "kafka.client.security_protocol"
 _TLS_ALERT = 0x1503  # how a TLS record begins that says no: its kind, and the version
 _TLS_FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
@@ -48,13 +53,33 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
         self.hung_up = False  # whether the broker spoke Kafka and then closed the connection
         self._final: BaseException | None = None
 
-    def get_connection(self, node_id: Any, *arguments: Any, **options: Any) -> Any:
+    def get_connection(
+        self, node_id: Any, timeout_ms: float | None = None, *arguments: Any, **options: Any
+    ) -> Any:
+        """The stock client gives its first connection all the time that it has for any.
+
+        Where several brokers are named and one of them hangs, the others would not be asked.
+        """
+        if timeout_ms is not None:
+            timeout_ms = min(timeout_ms, self.socket_connection_setup_timeout_ms(node_id))
         known = self._conns.get(node_id)
-        connection = super().get_connection(node_id, *arguments, **options)
+        connection = super().get_connection(node_id, timeout_ms, *arguments, **options)
         if connection is not known and not self.bootstrapped:
             connection.init_future.add_errback(self._failed)
             connection.close_future.add_errback(partial(self._closed, connection))
         return connection
+
+    def reset_backoff(self, node_id: Any) -> None:
+        """Not after a connection that ended before it could be used.
+
+        Where something accepts connections for a broker that is away, the stock client would be
+        back at once, some hundred times a second, with all of a processor.
+        """
+        connection = self._conns.get(node_id)
+        if node_id == _METADATA or (connection is not None and connection.connected):
+            super().reset_backoff(node_id)
+        else:
+            self.update_backoff(node_id)
 
     def maybe_raise_auth_failure(self, node_id: Any) -> None:
         """Before every connection, so also before the next one of the bootstrap."""
@@ -77,11 +102,15 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
 class NetClient(KafkaNetClient):  # type: ignore[misc]
     """The client's network, with a manager that can say why nothing came of it."""
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, impatient: bool, **config: Any) -> None:
+        """``impatient``: a broker that hangs is let go after seconds (see ``Silence``)."""
         net = NetworkSelector(**config)
-        super().__init__(net=net, manager=_Manager(net, **config), **config)
+        manager = _Manager(net, **config, socket_connection_setup_timeout_ms=_CONNECT_MS)
+        super().__init__(net=net, manager=manager, **config)
         # the client leaves its own setting out here: a topic is first known after 100 ms
         self._manager.cluster.config["retry_backoff_ms"] = _METADATA_BACKOFF_MS
+        if impatient:
+            Silence(self._manager)
 
     @property
     def failure(self) -> BaseException | None:

@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _CLOSE_LIMIT_S = 2.0
+_ABORT_LIMIT_S = 3.0  # of the one at the end; the broker itself ends the transaction after 15 s
 _ASK_LIMIT_S = 30.0
+_REQUEST_LIMIT_MS = 5_000  # of the question before it; a coordinator that hangs gives no answer
 
 
 class KafkaSink:
@@ -110,8 +112,8 @@ class KafkaSink:
         """Aborts what is open, so that readers need not wait for its timeout; never raises."""
         if self._begun and self._producer is not None:
             try:
-                self.abort()
-            except MotetError as error:
+                self._watched(_ABORT_LIMIT_S, "abort", self._producer.abort_transaction)
+            except (MotetError, kafka_errors.KafkaError) as error:
                 log.warning("%s: closing without abort: %s", self._id, error)
         self._discard()
 
@@ -202,7 +204,7 @@ class KafkaSink:
         InitProducerId would abort that transaction before it compares epochs, so it is asked
         only where there is none (DescribeTransactions, from Kafka 3.0 on, changes nothing).
         """
-        admin = self._clients.admin()
+        admin = self._clients.admin(_REQUEST_LIMIT_MS)
         try:
             found = admin.describe_transactions([self._id])[self._id]
         except kafka_errors.KafkaError as error:  # too old, or not permitted: the price is a retry

@@ -15,7 +15,7 @@ from pipeline.connectors.kafka.errors import reraise, translated
 from pipeline.connectors.kafka.offsets import Offsets
 from pipeline.connectors.kafka.watchdog import close_within
 from pipeline.connectors.limits import position_lost
-from pipeline.errors import MotetError, PositionLost
+from pipeline.errors import MotetError, PositionLost, Transient, Unreachable
 from pipeline.slot.ports import Fetch, LogRecord, TopicPartition
 
 _ENDS_LIMIT_S = 5.0  # an unknown end counts as behind: better late than a reader that stands
@@ -57,7 +57,10 @@ class KafkaSource:
                 return fetches
 
     def stable_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        return self._offsets.ends(partitions)
+        try:
+            return self._offsets.ends(partitions)
+        except Unreachable as away:  # its connection of its own; the broker has answered before
+            raise Transient(str(away)) from away
 
     def close(self) -> None:
         self._offsets.close()

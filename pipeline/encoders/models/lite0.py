@@ -6,17 +6,13 @@ is its form for small devices (ReLU6, no squeeze-and-excitation), trained on Ima
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from pipeline.encoders.models.checkpoint import check_tensors, state_dict
 from pipeline.encoders.models.image_pixels import Pixels
 from pipeline.encoders.models.weights import Weights, model_library, weights_path
-from pipeline.encoders.options import wrong_option
-from pipeline.errors import InvalidInput
-from pipeline.spec.user_class import one_line
 
 NAME = "efficientnet-lite0"
 LENGTH = 1280  # numbers after pooling
@@ -29,6 +25,7 @@ WEIGHTS = Weights(
 # and deviation 128 of 255, the central 7/8 of the shorter side, 224 pixels.
 PIXELS = Pixels(size=224, crop=0.875, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 _HEAD = "_fc.weight"
+_REMEDY = f"give the state dict of an {NAME} (package efficientnet_lite_pytorch), or `model`"
 
 
 class Lite0(torch.nn.Module):
@@ -41,11 +38,11 @@ class Lite0(torch.nn.Module):
     def __init__(self, weights: Path | None, size: int, logits: bool, left_out: int = 0) -> None:
         super().__init__()
         library = model_library("efficientnet_lite_pytorch")
-        tensors = _tensors(weights or weights_path(WEIGHTS))
+        tensors = state_dict(weights or weights_path(WEIGHTS))
         self.classes = len(tensors[_HEAD]) if _HEAD in tensors else 1000
         net = library.EfficientNet.from_name(NAME, num_classes=self.classes, image_size=size)
         if weights is not None:
-            _check_tensors(tensors, net.state_dict(), weights)
+            check_tensors(tensors, net.state_dict(), weights, _REMEDY)
         net.load_state_dict(tensors)
         self.net = net
         self._logits = logits
@@ -77,42 +74,3 @@ class Lite0(torch.nn.Module):
         net = self.net
         found: torch.Tensor = net._swish(net._bn1(net._conv_head(maps))).mean(dim=(2, 3))
         return found
-
-
-def _tensors(path: Path) -> dict[str, Any]:
-    """The tensors of a checkpoint; of a .pth only tensors are read, no code."""
-    try:
-        if path.suffix == ".safetensors":
-            found = model_library("safetensors.torch").load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except InvalidInput:
-        raise  # a library that is not installed
-    except Exception as error:  # each format has errors of its own
-        why = f"it cannot be read ({one_line(error)})"
-        remedy = "give a state dict: torch.save(net.state_dict(), PATH), or safetensors"
-        raise wrong_option("weights", str(path), why, remedy) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict):
-        why = f"it holds a {type(found).__name__}, not a state dict"
-        raise wrong_option("weights", str(path), why, "save net.state_dict() and nothing else")
-    return found
-
-
-def _check_tensors(given: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    """One line where the checkpoint is of another network: torch tells each tensor in one."""
-    missing = [name for name in wanted if name not in given]
-    unknown = [name for name in given if name not in wanted]
-    other = [n for n in wanted if n in given and given[n].shape != wanted[n].shape]
-    if not (missing or unknown or other):
-        return
-    told = [("lacks", missing), ("also has", unknown), ("has in another shape", other)]
-    why = "; ".join(f"it {how} {_few(names)}" for how, names in told if names)
-    remedy = f"give the state dict of an {NAME} (package efficientnet_lite_pytorch), or `model`"
-    raise wrong_option("weights", str(path), why, remedy)
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more

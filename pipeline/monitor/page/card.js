@@ -20,7 +20,7 @@ export function showCard(result, { inputs, stages, fusion }) {
  * The input's media in the window; the picture of before stays until the next one is there.
  * Where a stage found faces, it is the frame that they were found in.
  */
-function tile(input, result, before, seen) {
+export function tile(input, result, before, seen) {
   const coverage = result.coverage?.[input.name];
   const covered = known(coverage) && coverage < 0.9995 ? `${Math.round(100 * coverage)} % covered` : "";
   const caption = el("figcaption", "", data(input.name), el("span", "", covered));

@@ -63,13 +63,18 @@ export function showTiles(list, tiles) {
   });
 }
 
-export function table(target, head, rows, more) {
+/** ``ids``: of the rows, for who comes by a link. */
+export function table(target, head, rows, more, ids = []) {
   const cell = (tag, [text, kind]) => {
     const made = el(tag, kind || "", text);
     if (tag === "th") made.scope = "col";
     return made;
   };
-  const body = rows.map((row) => el("tr", "", ...row.map((one) => cell("td", one))));
+  const body = rows.map((row, at) => {
+    const made = el("tr", "", ...row.map((one) => cell("td", one)));
+    if (ids[at]) made.id = ids[at];
+    return made;
+  });
   if (rows.length === 0) body.push(el("tr", "", el("td", "quiet", "none yet")));
   if (more > 0) body.push(el("tr", "", el("td", "quiet", `and ${count(more)} more`)));
   target.replaceChildren(

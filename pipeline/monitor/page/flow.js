@@ -18,10 +18,13 @@ function depths(stages) {
   return found;
 }
 
-function node(key, kind, title, subtitle) {
-  const parts = { rate: el("div", "rate"), facts: el("dl", "facts"), extra: el("div") };
+function node(key, kind, title, subtitle, id) {
+  const parts = { rate: el("div", "rate"), facts: el("dl", "facts"), extra: el("div"), badge: el("p", "badge") };
   const head = el("h4", "", data(title), el("span", "", data(subtitle)));
-  parts.root = el("div", `node ${kind}`, head, parts.rate, parts.facts, parts.extra);
+  parts.root = el("div", `node ${kind}`, head, parts.badge, parts.rate, parts.facts, parts.extra);
+  parts.kind = parts.root.className;
+  parts.badge.hidden = true;
+  if (id) [parts.root.id, parts.root.tabIndex] = [id, -1]; // for who comes by a link
   nodes.set(key, parts);
   return parts.root;
 }
@@ -30,10 +33,10 @@ function buildFlow() {
   const { inputs, stages, fusion, outputs } = state;
   nodes = new Map();
   const depth = depths(stages);
-  const columns = [["Inputs", inputs.map((one) => node(`in ${one.name}`, "input", one.name, one.kind))]];
+  const columns = [["Inputs", inputs.map((one, at) => node(`in ${one.name}`, "input", one.name, one.kind, `input-${at}`))]];
   for (let level = 1; level <= Math.max(...depth.values()); level += 1) {
     const own = stages.filter((stage) => depth.get(stage.name) === level);
-    const made = own.map((one) => node(`stage ${one.name}`, `stage ${colourOf(one.name)}`, one.name, one.encoder));
+    const made = own.map((one) => node(`stage ${one.name}`, `stage ${colourOf(one.name)}`, one.name, one.encoder, `stage-${stages.indexOf(one)}`));
     columns.push([level === 1 ? "Stages" : "Stages that read stages", made]);
   }
   columns.push(["Fusion", [node("fusion", "fusion", fusion.rule, known(fusion.dim) ? `dim ${fusion.dim}` : "")]]);
@@ -71,7 +74,21 @@ export function showFlow(next) {
     parts.rate.hidden = !known(one.per_second);
     facts(parts.facts, [["topic", one.topic, "long"]]);
   });
+  showTroubles();
   drawWires();
+}
+
+const BADGES = { stage: "bottleneck", decode: "bottleneck: decoding", failing: "fails", drift: "drifts", "no-replica": "no replica", behind: "bottleneck" };
+
+/** A word at the stages that the verdict is about. */
+function showTroubles() {
+  const troubles = state.answers?.verdict.troubles ?? [];
+  nodes.forEach((parts, key) => {
+    const one = troubles.find(({ at }) => at && key === `${at.kind === "input" ? "in" : at.kind} ${at.name}`);
+    parts.badge.hidden = !one;
+    put(parts.badge, one ? BADGES[one.cause] ?? "see above" : "");
+    parts.root.className = one ? `${parts.kind} ${one.level}` : parts.kind;
+  });
 }
 
 function showRate(element, number, unit) {
@@ -96,6 +113,16 @@ function showInput(one) {
   facts(parts.facts, rows);
 }
 
+/** Bounds, what is under way, and what keeps it from what it needs; nothing where it is fixed. */
+function scalingOf(scaling) {
+  if (!scaling || scaling.min === scaling.max) return [];
+  const { min, max, wanted, starting, draining, limit } = scaling;
+  const doing = [starting ? `, ${starting} starting` : "", draining ? `, ${draining} draining` : ""].join("");
+  const rows = [["scaled", `to ${wanted} of ${min} to ${max}${doing}`]];
+  if (limit) rows.push(["limit", limit, "bad"]);
+  return rows;
+}
+
 function showStage(one) {
   const parts = nodes.get(`stage ${one.name}`);
   showRate(parts.rate, perSecond(one.windows_per_second), "windows a second");
@@ -104,8 +131,9 @@ function showStage(one) {
   const placed = [...devices].map(([device, number]) => `${number} on ${device}`).join(", ");
   facts(parts.facts, [
     ["replicas", placed || "–"],
-    ["batch", known(one.batch_size) ? one.batch_size.toFixed(1) : "–"],
-    ["queue", seconds(one.queue.p50_seconds)],
+    ...scalingOf(one.scaling),
+    ["batch", known(one.batch_size) ? `${one.batch_size.toFixed(1)} of ${one.batch_max}` : "–"],
+    ["queue", `${count(one.queue_windows)}, ${seconds(one.queue.p50_seconds)}`],
     ["compute", seconds(one.compute.p50_seconds)],
     ["busy", known(one.busy_ratio) ? `${Math.round(100 * one.busy_ratio)} %` : "–"],
   ]);
@@ -128,6 +156,8 @@ function showFusion() {
     ["normalised", state.fusion.normalize],
     ...weights.map(([name, weight]) => [name, String(weight)]),
     ["commit", seconds(state.commit.p50_seconds)],
+    ["committed", count(state.totals.commits.committed)],
+    ...(state.totals.commits.retried ? [["tried again", count(state.totals.commits.retried), "bad"]] : []),
   ]);
   parts.extra.replaceChildren(mix(weights.map(([name, weight]) => [name, weight / sum])));
 }

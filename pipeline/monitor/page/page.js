@@ -1,9 +1,14 @@
 // The live page: asks /api/state once a second, and listens to /api/results.
 import { $, clockTime, nameStages, put, seconds, url } from "./elements.js";
+import { showAnswers } from "./answers.js";
 import { showEvaluation } from "./evaluation.js";
-import { showLanes, showSlots, showTotals, showWarnings } from "./figures.js";
+import { showLanes, showLetters, showSlots, showTotals, showWarnings } from "./figures.js";
+import { showFind } from "./find.js";
 import { showFlow } from "./flow.js";
+import { askHistory, forgetHistory } from "./history.js";
 import { forgetResults, listen, showStreams } from "./results.js";
+import { showSpeak } from "./speak.js";
+import { beginTeaching, showTeaching } from "./teach.js";
 
 const STATE_MS = 1000;
 
@@ -19,7 +24,10 @@ async function askState() {
     const otherRun = state && (state.started !== next.started || state.model !== next.model);
     state = next;
     nameStages(state.stages);
-    if (otherRun) forgetResults();
+    if (otherRun) {
+      forgetResults();
+      forgetHistory();
+    }
     showState();
   } catch (error) {
     lostAt = lostAt ?? Date.now();
@@ -51,15 +59,24 @@ function showState() {
   const waiting = state.ready ? "" : state.not_ready;
   put($("about"), [host, since, waiting].filter(Boolean).join(", "));
   put($("model"), state.model);
+  showAnswers(state);
   showTotals(state);
   showFlow(state);
   showEvaluation(state);
+  showFind(state);
+  showTeaching(state);
   showStreams(state);
   showLanes(state);
   showSlots(state);
+  showLetters(state);
   showWarnings(state);
 }
 
 $("to-metrics").href = url("metrics");
 $("to-state").href = url("api/state");
-askState().then(listen);
+askState().then(() => {
+  listen();
+  askHistory();
+});
+showSpeak();
+beginTeaching();

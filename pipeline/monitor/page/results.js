@@ -1,6 +1,7 @@
 // The committed results of a stream as they come: the list of the newest, and which of them is shown.
 import { showCard } from "./card.js";
 import { $, clockTime, data, el, fullTime, mix, page, placeOf, put, url } from "./elements.js";
+import { onStream, showStream } from "./streams.js";
 
 const CARD_MS = 900; // a result stays at least so long, so that one can look at it
 const KEPT = 60;
@@ -62,7 +63,7 @@ function take(text, id) {
   draw();
 }
 
-function chooseStream(name) {
+export function chooseStream(name) {
   choseStream = true;
   stream = name;
   setLive(true);
@@ -75,15 +76,7 @@ function chooseStream(name) {
 export function showStreams(next) {
   if (state === null) draw(); // results that came before
   state = next;
-  const names = [...new Set([...state.streams, ...(stream ? [stream] : [])])].sort();
-  const select = $("stream");
-  const shown = [...select.options].slice(1).map((option) => option.value);
-  if (names.length !== shown.length || names.some((name, at) => name !== shown[at])) {
-    const options = names.map((name) => new Option(name.length > 60 ? `${name.slice(0, 60)}...` : name, name));
-    options.forEach((option) => { option.dir = "auto"; });
-    select.replaceChildren(select.options[0], ...options);
-  }
-  if (select.value !== stream) select.value = stream;
+  showStream(stream);
 }
 
 function draw() {
@@ -161,4 +154,4 @@ function setLive(on) {
 }
 
 $("live").addEventListener("click", () => setLive(!live));
-$("stream").addEventListener("change", (change) => chooseStream(change.target.value));
+onStream(chooseStream);

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.image import FRAMES_MAX
+from pipeline.encoders.models.checkpoint import SUFFIXES
 from pipeline.encoders.models.choices import own_file
 from pipeline.encoders.models.image_network import ImageNetwork
 from pipeline.encoders.models.lite0 import LENGTH, PIXELS, Lite0
-from pipeline.encoders.options import whole
-from pipeline.errors import InvalidInput, Problem
+from pipeline.encoders.options import whole, wrong_option
+from pipeline.training.fine_tune.blocks import Blocks, demand_blocks
 
 BLOCKS_MAX = 15  # all but the first
 WEIGHTS = "weights.safetensors"
@@ -51,21 +52,22 @@ class Before:
         return found
 
 
-class LastBlocks(nn.Module):
-    """The blocks that are trained: from what ``Before`` gives, (n, d), to (n, 1280).
-
-    Invariant: the statistics of batch normalisation stay as they were; with few windows they
-    would follow the batch.
-    """
+class LastBlocks(Blocks):
+    """The last blocks of EfficientNet-Lite0: from what ``Before`` gives, (n, d), to (n, 1280)."""
 
     length = LENGTH
     encoder = "pipeline.training.fine_tune.pictures:Before"
 
     def __init__(self, options: Mapping[str, Any], blocks: int) -> None:
-        super().__init__()
+        super().__init__(options, blocks)
+        if options.get("model") is not None:
+            why = "its computation is in a file that cannot be trained further"
+            remedy = "take it out, or train it where it was made"
+            raise wrong_option("model", options["model"], why, remedy)
+        demand_blocks(blocks, BLOCKS_MAX, "EfficientNet-Lite0")
         size = int(options.get("size") or PIXELS.size)
         given = options.get("weights")
-        file = given and own_file("weights", given, (".pth", ".pt", ".safetensors"))
+        file = given and own_file("weights", given, SUFFIXES)
         self._net = Lite0(file, size, logits=False)
         self._blocks = blocks
         with torch.inference_mode():
@@ -76,17 +78,6 @@ class LastBlocks(nn.Module):
         for part in (*net._blocks[len(net._blocks) - blocks :], net._conv_head, net._bn1):
             for parameter in part.parameters():
                 parameter.requires_grad_(True)
-
-    @classmethod
-    def check(cls, key: str, options: Mapping[str, Any], blocks: int) -> None:
-        """Raises InvalidInput where this encoder has no such blocks."""
-        if options.get("model") is not None:
-            why = "its model's computation is in a file that cannot be trained further"
-            raise InvalidInput(Problem(f"{key}.options.model", str(options["model"]), why,
-                                       "take it out, or train it where it was made"))  # fmt: skip
-        if not 1 <= blocks <= BLOCKS_MAX:
-            why = f"EfficientNet-Lite0 has {BLOCKS_MAX} that can be trained"
-            raise InvalidInput(Problem("--blocks", str(blocks), why, "take 1 to 4"))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Frames' vectors, averaged over the frames of a window; zeros where it has none."""
@@ -99,15 +90,9 @@ class LastBlocks(nn.Module):
         sums = sums.index_add(0, there.nonzero()[:, 0], vectors)
         return sums / counts.clamp_min(1)[:, None]
 
-    def train(self, mode: bool = True) -> LastBlocks:
-        super().train(mode)
-        self._net.eval()
-        return self
-
-    def save(self, folder: Path) -> str:
-        """Writes the network whole; gives the option of the stage that names it."""
-        from safetensors.torch import save_file
+    def save(self, folder: Path) -> tuple[str, Path]:
+        from safetensors.torch import save
 
         tensors = {name: each.contiguous() for name, each in self._net.net.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS)
-        return f"weights: {folder / WEIGHTS}"
+        (folder / WEIGHTS).write_bytes(save(tensors))
+        return "weights", folder / WEIGHTS

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InvalidInput, Problem
 from pipeline.spec.graph import reached
 from pipeline.spec.own_files import resolved
 from pipeline.spec.problems import suggestion
+from pipeline.training.fine_tune.blocks import Blocks
 from pipeline.training.fine_tune.pictures import LastBlocks
+from pipeline.training.fine_tune.texts import LastLayers
 
 if TYPE_CHECKING:
     from pipeline.spec import PipelineSpec
 
-TUNABLE = {"image_embedding": LastBlocks}
+TUNABLE: dict[str, type[Blocks]] = {"image_embedding": LastBlocks, "text_embedding": LastLayers}
 KEY = "--fine-tune"
 
 
-def parted(spec: PipelineSpec, stage: str, blocks: int) -> tuple[PipelineSpec, LastBlocks]:
-    """The file with ``Before`` in the stage's place and nothing after it, and its last blocks.
+def parted(spec: PipelineSpec, stage: str, blocks: int) -> tuple[PipelineSpec, Blocks]:
+    """The file with what the blocks read in the stage's place and nothing after it; the blocks.
 
     Raises InvalidInput where the stage is none, or its encoder cannot be trained further.
     """
@@ -32,7 +34,7 @@ def parted(spec: PipelineSpec, stage: str, blocks: int) -> tuple[PipelineSpec, L
         remedy = f"take a stage of {' or '.join(TUNABLE)}"
         raise InvalidInput(Problem(KEY, stage, why, remedy))
     options = resolved(found.encoder, found.options, spec.folder)
-    made.check(f"stages.{stage}", options, blocks)
+    trained = _built(made, stage, options, blocks)
     before = found.model_copy(
         update={"encoder": made.encoder, "options": {**options, "blocks": blocks}, "out": None}
     )
@@ -41,4 +43,16 @@ def parted(spec: PipelineSpec, stage: str, blocks: int) -> tuple[PipelineSpec, L
     update = {"rule": "concat", "of": {stage: 1.0}, "head": None, "dim": None, "normalize": "none"}
     fusion = spec.fusion.model_copy(update=update)
     only = {"stages": {**stages, stage: before}, "fusion": fusion}
-    return spec.model_copy(update=only), made(options, blocks)
+    return spec.model_copy(update=only), trained
+
+
+def _built(made: type[Blocks], stage: str, options: dict[str, Any], blocks: int) -> Blocks:
+    """An error in the stage's options is told with the stage before it."""
+    try:
+        return made(options, blocks)
+    except InvalidInput as error:
+        told = [p for p in error.problems if isinstance(p, Problem)]
+        raise InvalidInput(*(
+            p._replace(key=f"stages.{stage}.{p.key}") if p.key.startswith("options.") else p
+            for p in told
+        )) from error  # fmt: skip

@@ -1,4 +1,9 @@
-"""First a linear head on the frozen blocks, then blocks and head together (Kumar et al., 2022)."""
+"""Blocks and a linear head on them, trained together; measured by what a head makes of both.
+
+The head in training reads each number of a vector by its mean and deviation in the batch. Vectors
+of a good encoder differ little beside their size, so a head on fixed units would blow up what all
+rows have in common, and the first steps of AdamW move just that: the blocks would be wrecked.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.training import fitting
@@ -23,19 +29,28 @@ from pipeline.training.train import parted_rows
 
 if TYPE_CHECKING:
     from pipeline.training.feature_set import FeatureSet
-    from pipeline.training.fine_tune.pictures import LastBlocks
+    from pipeline.training.fine_tune.blocks import Blocks
 
 CARD = "card.json"
 _AT_ONCE = 64
 _HEAD = TrainOptions("linear", modality_dropout=0.0)
 
 
+class HeldOut(NamedTuple):
+    """Of each held-out row its stream, and whether it is told right (0 or 1), shape (n,)."""
+
+    streams: list[str]
+    frozen: NDArray[np.float64]
+    tuned: NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False)
 class Tuned:
     """Blocks that were trained further; ``told`` is their card."""
 
-    blocks: LastBlocks
+    blocks: Blocks
     curve: fitting.Curve
+    held_out: HeldOut
     told: dict[str, Any]
 
     @property
@@ -44,10 +59,14 @@ class Tuned:
         frozen, tuned = (self.told["metrics"][n]["validation"] for n in ("frozen", "tuned"))
         return bool(tuned["log_loss"] < frozen["log_loss"])
 
-    def save(self, folder: Path) -> str:
-        """Writes the encoder and its card; gives the option of the stage that names it."""
+    def save(self, folder: Path, gain: Mapping[str, Any]) -> tuple[str, Path]:
+        """Writes the encoder and its card; gives an option of the stage and what it is to name.
+
+        ``gain``: what the trained blocks are better by on the held-out rows.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CARD).write_text(json.dumps(self.told, indent=2, sort_keys=True) + "\n")
+        told = {**self.told, "gain": dict(gain)}
+        (folder / CARD).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
         return self.blocks.save(folder)
 
 
@@ -69,21 +88,45 @@ class _Head(Network):
         return self.logits(vectors[self._stage])
 
 
-class _Whole(Network):
-    """The blocks, and the head on what they give."""
+class _Tuning(Network):
+    """The blocks, and a head that begins at zero: the blocks move once it says something."""
 
-    def __init__(self, blocks: LastBlocks, head: _Head, stage: str) -> None:
-        super().__init__(head.sizes, [])
+    def __init__(self, blocks: Blocks, stage: str, labels: int) -> None:
+        super().__init__(Sizes({stage: blocks.length}, labels), [])
         self._stage = stage
-        self.blocks, self.head = blocks, head
+        self.blocks = blocks
+        self.norm = nn.BatchNorm1d(blocks.length, affine=False)
+        self.map = nn.Linear(blocks.length, labels)
+        nn.init.zeros_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
 
     def forward(self, vectors: Mapping[str, Tensor], _masks: Tensor) -> Tensor:
-        return self.head.logits(self.blocks(vectors[self._stage]))
+        some = torch.split(vectors[self._stage], _AT_ONCE)  # validation rows come all at once
+        found = torch.cat([self.blocks(rows) for rows in some])
+        self.norm.train(self.training and len(found) > 1)  # one row has no deviation
+        logits: Tensor = self.map(self.norm(found))
+        return logits
+
+    def steps(self, options: TrainOptions, rows: int) -> fitting.Steps:
+        """Rates rise over the first tenth of all steps, then fall to 0 in a line."""
+        rates = {self.map: _HEAD.learning_rate, self.blocks: options.learning_rate}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in each.parameters() if p.requires_grad], "lr": rate}
+            for each, rate in rates.items()
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+        steps = options.epochs * -(-rows // options.batch)
+        rise = max(1, steps // 10)
+
+        def share(step: int) -> float:
+            return min((step + 1) / rise, (steps - step) / max(1, steps - rise))
+
+        return fitting.Steps(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share))
 
 
 def fine_tune(
     stage: str,
-    blocks: LastBlocks,
+    blocks: Blocks,
     data: FeatureSet,
     options: TrainOptions,
     *,
@@ -105,46 +148,56 @@ def fine_tune(
     with fitting.repeatable(options.seed, place) as generator:
         blocks.to(place)
         before = {p: _tensors(stage, each.vectors[stage], each, place) for p, each in parts.items()}
-        frozen = {p: _after(stage, blocks, each) for p, each in before.items()}
-        standard = Standard.of(frozen["train"].vectors[stage].cpu().double().numpy())
-        head = _Head(stage, standard, len(labels)).to(place)
-        probe = replace(_HEAD, seed=options.seed, balanced=options.balanced)
-        _train(head, frozen, probe, generator)
-        first = {p: _scored(head, each) for p, each in frozen.items()}
-        whole = _Whole(blocks, head, stage)
-        curve = _train(whole, before, options, generator, progress)
-        then = {p: _scored(head, _after(stage, blocks, each)) for p, each in before.items()}
+        first = _probed(stage, blocks, before, options, len(labels), generator)
+        network = _Tuning(blocks, stage, len(labels)).to(place)
+        curve = fitting.train_network(
+            network, before["train"], before["validation"], options, generator, progress,
+            network.steps(options, len(parts["train"])),
+        )  # fmt: skip
+        then = _probed(stage, blocks, before, options, len(labels), generator)
     samples = len(parts["train"]) * len(curve.train_loss)
     told = {
         "data": _data(data, parted, labels),
-        "metrics": {"frozen": first, "tuned": then},
+        "metrics": {
+            name: {p: scored(parts[p].truth, scores) for p, scores in each.items()}
+            for name, each in (("frozen", first), ("tuned", then))
+        },
         "training": options.as_json() | {"best_epoch": curve.best},
         "cost": spent.told(samples)
         | {"parameters": sum(p.numel() for p in blocks.parameters() if p.requires_grad)},
         "versions": versions("numpy", "torch"),
         "seed": options.seed,
     }
-    return Tuned(blocks.cpu(), curve, told)
+    right = [(s["test"].argmax(axis=1) == parts["test"].truth).astype(float) for s in (first, then)]
+    held_out = HeldOut([data.streams[row] for row in parted.test], right[0], right[1])
+    return Tuned(blocks.cpu(), curve, held_out, told)
 
 
-def _train(
-    network: Network,
-    parts: Mapping[str, fitting.Tensors],
+def _probed(
+    stage: str,
+    blocks: Blocks,
+    before: Mapping[str, fitting.Tensors],
     options: TrainOptions,
+    labels: int,
     generator: torch.Generator,
-    progress: Callable[[float], None] = lambda _share: None,
-) -> fitting.Curve:
-    train, held = parts["train"], parts["validation"]
-    return fitting.train_network(network, train, held, options, generator, progress)
+) -> dict[str, NDArray[np.float64]]:
+    """By part, the probabilities (n, labels) of a linear head on what the blocks give now."""
+    rows = {part: _after(stage, blocks, each) for part, each in before.items()}
+    train, held = rows["train"], rows["validation"]
+    standard = Standard.of(train.vectors[stage].cpu().double().numpy())
+    head = _Head(stage, standard, labels).to(train.truth.device)
+    probe = replace(_HEAD, seed=options.seed, balanced=options.balanced)
+    fitting.train_network(head, train, held, probe, generator, lambda _share: None)
+    return {part: _scores(head, each) for part, each in rows.items()}
 
 
 def _tensors(
-    stage: str, rows: np.ndarray[Any, Any], examples: Examples, device: torch.device
+    stage: str, rows: NDArray[np.float64], examples: Examples, device: torch.device
 ) -> fitting.Tensors:
     return fitting.tensors_of({stage: rows}, examples.mask_matrix(), examples.truth, device)
 
 
-def _after(stage: str, blocks: LastBlocks, before: fitting.Tensors) -> fitting.Tensors:
+def _after(stage: str, blocks: Blocks, before: fitting.Tensors) -> fitting.Tensors:
     """The same rows with what the blocks make of them now."""
     blocks.eval()
     with torch.no_grad():
@@ -152,11 +205,14 @@ def _after(stage: str, blocks: LastBlocks, before: fitting.Tensors) -> fitting.T
     return replace(before, vectors={stage: torch.cat(found)})
 
 
-def _scored(head: _Head, rows: fitting.Tensors) -> dict[str, Any]:
+def _scores(head: _Head, rows: fitting.Tensors) -> NDArray[np.float64]:
+    """Probabilities (n, labels)."""
     head.eval()
     with torch.no_grad():
-        scores = head(rows.vectors, rows.masks).double().softmax(dim=1).cpu().numpy()
-    return scored(rows.truth.cpu().numpy(), scores)
+        found: NDArray[np.float64] = (
+            head(rows.vectors, rows.masks).double().softmax(1).cpu().numpy()
+        )
+    return found
 
 
 def _data(data: FeatureSet, parted: Split, labels: tuple[str, ...]) -> dict[str, Any]:

@@ -162,6 +162,11 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"metrics.host": "0.0.0.0"}, "metrics.host", "set metrics.token"),
     ({"metrics.host": "lobby.example"}, "metrics.host", "metrics.public: true"),
     ({"metrics.token": 5}, "metrics.token", "must be text"),
+    ({"metrics.ingest": "maybe"}, "metrics.ingest", "true or false"),
+    (
+        {"metrics.ingest": True, "metrics.public": True, "metrics.host": "0.0.0.0"},
+        "metrics.ingest", "set metrics.token",
+    ),
 ]  # fmt: skip
 
 

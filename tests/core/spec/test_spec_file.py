@@ -71,8 +71,8 @@ def test_the_defaults_are_the_contracts(lobby, drop) -> None:
     assert (limits.pixels, limits.decode_time_us) == (33_000_000, 5_000_000)
     assert limits.dead_letter_rate == 0.05
     metrics = spec.metrics
-    assert (metrics.host, metrics.port, metrics.token, metrics.public) == (
-        "127.0.0.1", 9464, None, False,
+    assert (metrics.host, metrics.port, metrics.token, metrics.public, metrics.ingest) == (
+        "127.0.0.1", 9464, None, False, False,
     )  # fmt: skip
     assert (spec.ray.address, spec.fusion.dim, spec.fusion.normalize) == ("auto", None, "l2")
     assert (spec.kafka.bootstrap, spec.kafka.client) == ("127.0.0.1:9092", {})

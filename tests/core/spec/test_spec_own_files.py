@@ -43,7 +43,7 @@ def test_the_options_that_are_paths_are_known_and_are_options():
         "image_labels": ("weights", "model", "labels"),
         "image_to_text": ("detector", "recognizer"),
         "faces": ("cascade",),
-        "text_embedding": ("model",),
+        "text_embedding": ("weights", "model"),
         "text_image": ("font",),
         "text_to_text": ("model",),
     }

@@ -1,0 +1,1 @@
+"""How many replicas a stage should have, and where actors go: decided from facts that are told."""
