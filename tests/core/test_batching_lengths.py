@@ -64,13 +64,13 @@ def test_texts_that_run_together_waste_little_and_do_not_change_each_other():
     rng = np.random.default_rng(3)
     texts = [" ".join(rng.choice(WORDS, rng.integers(1, 30))) for _ in range(12)]
     calls: list[tuple[int, int, int]] = []
-    pooled = encoder._pooled
+    states = encoder.network.states
 
-    def counting(pieces, length):
-        calls.append((len(pieces), length, sum(map(len, pieces))))
-        return pooled(pieces, length)
+    def counting(ids, mask):
+        calls.append((*ids.shape, int(mask.sum())))
+        return states(ids, mask)
 
-    encoder._pooled = counting
+    encoder.network.states = counting
     together = encoder.encode([Clip("s", 0, 1, text=text) for text in texts])
     assert sum(count for count, _, _ in calls) == len(texts)
     for count, length, own in calls:

@@ -67,8 +67,8 @@ def test_what_is_said_into_the_page_stands_in_the_results(running, tmp_path):
         page.open(monitor.url)
         page.wait_for("!document.getElementById('speak').hidden")
         press(page, "#speak-start")
-        page.wait_for("document.querySelector('#speak .said').textContent.includes('himself')", 60)
-        shown = page.text("#speak .said")
+        page.wait_for("document.querySelector('#speak .heard').textContent.includes('himself')", 60)
+        shown = page.text("#speak .heard")
         status = page.text("#speak [role=status]")
         assert "stream page-" in status
         assert page.text("#card h3") in status  # the page shows the results of this stream now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
@@ -64,6 +65,9 @@ def encoded(
             frame.time_base = 1 / Fraction(fps)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
+    # SVT-AV1, where it runs as root, leaves its caller with a real-time priority: whatever this
+    # process starts from then on would starve all others.
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return sink.getvalue()
 
 

@@ -35,7 +35,7 @@ const served = (kind) => about.inputs.filter((input) => input.kind === kind && !
 function build(section) {
   const media = el("div", "bar");
   parts = { start: button(START), choices: new Map(), level: el("meter"), status: el("p", "quiet"),
-    trouble: el("p", "speak-trouble"), video: el("video"), said: el("p", "said"), label: el("p"),
+    trouble: el("p", "speak-trouble"), video: el("video"), said: el("p", "heard"), label: el("p"),
     delay: el("p", "quiet"), live: el("div", "speak-live") };
   parts.start.id = "speak-start";
   parts.start.addEventListener("click", () => (running ? stop() : start(true)));
