@@ -49,19 +49,6 @@ def pytest_configure() -> None:
             import librosa.beat  # noqa: F401  (with all that it compiles when it is imported)
 
 
-_ROOMS = ("faults", "contract", "cluster", "sim")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # A file runs on one worker, and that of the faults takes minutes: the longest come first, so
-    # that at the end there are short ones to share out. Faults and clusters not side by side.
-    def rank(item: pytest.Item) -> int:
-        room = item.path.relative_to(Path(__file__).parent).parts[0]
-        return _ROOMS.index(room) if room in _ROOMS else len(_ROOMS)
-
-    items.sort(key=rank)
-
-
 class _ClosedWhenDropped(socket.socket):
     """A socket of kafka-python, which leaves one to the collector where a client is closed while
     it connects or still has something to send: the warning would fail any test that runs then."""

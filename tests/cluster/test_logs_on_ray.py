@@ -62,6 +62,7 @@ def lines(ray_address):
     return read
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("json_logs")
 def test_actors_name_pipeline_role_slot_and_epoch_and_follow_the_level(kafka, lines):
     name = f"logs{uuid.uuid4().hex[:8]}"

@@ -18,7 +18,7 @@ from pipeline.local import run_local
 from pipeline.spec import load
 from pipeline.tasks.host import RunControl
 
-pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(400), pytest.mark.long]
 
 SECONDS = 5
 

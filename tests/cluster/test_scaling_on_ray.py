@@ -161,6 +161,7 @@ def lives(pid: int) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_scale_and_apply_reach_a_run_and_what_decides_about_windows_is_refused(
     user, ray_address, tmp_path, capsys, monkeypatch
 ):
