@@ -146,6 +146,7 @@ def test_with_a_token_one_speaks_from_its_address(page, lobby):
         page.open(monitor.page_url)
         page.wait_for(READY)
         press(page, "#speak-start")
+        page.wait_for(f"{STATUS}.includes('You are live')")  # until then the button is off
         page.wait_for("document.querySelector('#speak meter').value > 0.3")
         press(page, "#speak-start")
         page.wait_for(f"{STATUS}.includes('not live any more')")
