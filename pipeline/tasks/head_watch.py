@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Collection, Mapping
 
 from pipeline.clock import wall_us
@@ -13,23 +12,21 @@ from pipeline.fusion.rules import Fuser, head_in_force
 from pipeline.spec import PipelineSpec
 from pipeline.spec.head_card import KEY
 from pipeline.spec.head_store import HeadStore
+from pipeline.tasks.folder_watch import FolderWatch
 from pipeline.tasks.results import model_name
 from pipeline.tasks.view import HeadView
 
-POLL_S = 1.0
-CLOSE_S = 1.0  # a folder that hangs keeps no run from its end
 
-
-class HeadWatch:
+class HeadWatch(FolderWatch):
     """The head that a run has, and the next one.
 
     Invariant: ``head`` was read whole and fits the file; where what was deployed does not, the
-    head before stays, and ``view`` says why. The folder is read by a thread of its own: one that
-    hangs (a network's) holds up nothing.
+    head before stays, and ``view`` says why.
     """
 
     def __init__(self, spec: PipelineSpec, lengths: Mapping[str, int]) -> None:
         """``lengths``: as ``check_pipeline`` gave them. Raises InvalidInput."""
+        super().__init__("head-watch", "the head before stays")
         self._spec = spec
         self._lengths = lengths
         self._store = HeadStore.of(spec)
@@ -40,10 +37,6 @@ class HeadWatch:
         self._since_us = wall_us()
         self._found: queue.SimpleQueue[LoadedHead | None] = queue.SimpleQueue()
         self._moved = False  # to another folder, which was not read yet
-        self._trouble: str | None = None
-        self._told: str | None = None
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -62,8 +55,7 @@ class HeadWatch:
     def start(self) -> None:
         """Looks every POLL_S from now on, where the file names a head."""
         if self._store is not None:
-            self._thread = threading.Thread(target=self._run, name="head-watch", daemon=True)
-            self._thread.start()
+            super().start()
 
     def follow(self, spec: PipelineSpec) -> None:
         """The file names another folder: its head is taken once it was read, by the thread."""
@@ -73,11 +65,6 @@ class HeadWatch:
             self._found.put(None)
         elif self._thread is None:
             self.start()
-
-    def close(self) -> None:
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join(CLOSE_S)
 
     def changed(self) -> bool:
         """Whether ``head`` is another one than before; called by the host's one thread."""
@@ -89,12 +76,6 @@ class HeadWatch:
         self.model = model_name(self._spec, self.sha256)
         self._since_us = wall_us()
         return True
-
-    def news(self) -> list[str]:
-        """Warnings that were not told yet."""
-        trouble, before = self._trouble, self._told
-        self._told = trouble
-        return [] if trouble is None or trouble == before else [trouble]
 
     def view(self, told: Collection[str | None]) -> HeadView | None:
         """``told``: the hashes that the fusion halves say they have."""
@@ -109,15 +90,6 @@ class HeadWatch:
         )
 
     # -- how ------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        while not self._closed.wait(POLL_S):
-            try:
-                self.look()
-                self._trouble = None
-            except InvalidInput as error:
-                why = "; ".join(str(error).splitlines())
-                self._trouble = f"{why} (the head before stays)"
 
     def look(self) -> None:
         """Reads what was deployed since; raises InvalidInput where that is no head of the file."""

@@ -20,7 +20,7 @@ from pipeline.fusion.rules import Fuser
 from pipeline.lane import LaneCut
 from pipeline.local import run_local
 from pipeline.spec.head_store import HeadStore
-from pipeline.tasks import head_watch
+from pipeline.tasks import folder_watch
 from pipeline.tasks.deploying import deploy, roll_back
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.head_watch import HeadWatch
@@ -212,7 +212,7 @@ class Live:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(head_watch, "POLL_S", 0.01)
+    monkeypatch.setattr(folder_watch, "POLL_S", 0.01)
 
 
 def test_a_head_takes_over_in_a_run_between_two_windows_of_each_lane(spec, made):
