@@ -24,9 +24,6 @@ BEHIND_US_MAX = 60_000_000
 CHUNK_US = 100_000  # of sound: it is what a word waits for before it is sent
 PICTURE_US = 500_000  # the page takes two a second; each is shown until the next
 RATE_MIN = 3_000  # of a browser's sound, in Hz
-# Times of one browser are counted in samples, so they differ from those expected by a rounding
-# alone; what differs by more is a gap, or sound that comes again.
-ROUNDED_US_MAX = 1_000
 
 
 class Now(NamedTuple):
@@ -189,7 +186,11 @@ class Session:
 
 
 class _Sound:
-    """Sound of one input: runs without a gap, each cut by a ``SoundCutter``."""
+    """Sound of one input: runs without a gap, each cut by a ``SoundCutter``.
+
+    Times of one browser are counted in samples, so they differ from those expected by a rounding
+    alone; what differs by half a sample or more is a gap, or sound that comes again.
+    """
 
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
@@ -200,12 +201,12 @@ class _Sound:
 
     def take(self, at_us: int, samples: np.ndarray, rate: int) -> Iterator[Piece]:
         """``samples``: float32 of shape (n, 1) that begin at ``at_us``."""
-        if self._end_us is not None and at_us < self._end_us - ROUNDED_US_MAX:  # they come again
-            again = round((self._end_us - at_us) * rate / 1_000_000)
-            samples, at_us = samples[again:], at_us + again * 1_000_000 // rate
+        gap = 0 if self._end_us is None else round((at_us - self._end_us) * rate / 1_000_000)
+        if gap < 0:  # they come again
+            samples, at_us = samples[-gap:], at_us - gap * 1_000_000 // rate
             if not len(samples):
                 return
-        if self._cutter is None or rate != self._rate or self._is_gap(at_us):
+        if self._cutter is None or rate != self._rate or gap > 0:
             yield from self.end()
             self._begin(at_us, rate)
         assert self._cutter is not None
@@ -217,9 +218,6 @@ class _Sound:
         cutter, self._cutter = self._cutter, None
         if cutter is not None:
             yield from cutter.end()
-
-    def _is_gap(self, at_us: int) -> bool:
-        return self._end_us is not None and at_us - self._end_us > ROUNDED_US_MAX
 
     def _begin(self, at_us: int, rate: int) -> None:
         form = audio_form(self._content_type, rate, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pipelines import LOBBY, SECOND_US, jpeg, load
 
@@ -86,6 +86,8 @@ BLOCKS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(BLOCKS)
+@example([(20, "once"), (592, "lost"), (20, "overlapping")])  # eight samples of them come again
+@example([(20, "once"), (599, "lost"), (20, "overlapping")])  # one
 def test_blocks_that_come_twice_or_never_leave_the_others_where_they_are(blocks):
     """What lies behind all that came before is in one record, within a sample of its place."""
     session = session_of()
