@@ -18,16 +18,30 @@ GONE_S_MAX = 60.0
 ZOMBIE_S_MAX = 10.0
 
 
-def actor_killed(role: str, number: int = signal.SIGKILL):
+def actor_killed(role: str):
     def inject(site: Site, short: bool) -> Hit:
-        said = rf"motet: {role} of .* ended"
-        before = site.run.count(said)
-        pid = site.ray.actors(role)[0]
-        at_us = wall_us()
-        os.kill(pid, number)
-        await_that(f"{role} {pid} gone", lambda: not lives(pid), 30)
-        line = site.run.await_more(said, before)
-        return Hit(f"process {pid} gone; {_said(line)}", at_us, at_us)
+        return _killed(site, role, site.ray.actors(role)[0])
+
+    return inject
+
+
+def _killed(site: Site, role: str, pid: int) -> Hit:
+    said = rf"motet: {role} of .* ended"
+    before = site.run.count(said)
+    at_us = wall_us()
+    os.kill(pid, signal.SIGKILL)
+    await_that(f"{role} {pid} gone", lambda: not lives(pid), 30)
+    line = site.run.await_more(said, before)
+    return Hit(f"process {pid} gone; {_said(line)}", at_us, at_us)
+
+
+def encoder_killed(alone: bool):
+    """One of a stage's two encoders, or the only one of the other stage."""
+
+    def inject(site: Site, short: bool) -> Hit:
+        words = int((site.words / "process").read_text())
+        others = [pid for pid in site.ray.actors("encoder") if pid != words]
+        return _killed(site, "encoder", words if alone else others[0])
 
     return inject
 

@@ -10,7 +10,9 @@ import kafka_gate as gate
 from fault_table import Fault
 
 FAULTS = [
-    Fault("F1", "an encoder is killed", 2, actors.actor_killed("encoder"), quick=True),
+    Fault("F1a", "one of a stage's encoders is killed", 2, actors.encoder_killed(alone=False),
+          quick=True),
+    Fault("F1b", "a stage's only encoder is killed", 10, actors.encoder_killed(alone=True)),
     Fault("F2", "the fusion actor is killed", 10, actors.actor_killed("fusion")),
     Fault("F3", "the ingest actor is killed", 10, actors.actor_killed("ingest")),
     Fault("F4a", "fusion dies as a transaction begins", 10,

@@ -1,7 +1,7 @@
 """The encoder of the texts in the fault runs: slow, deadly or endless where a file says so.
 
 The files lie in ``folder``. Without them it is an ordinary encoder, so a calm run over the same
-records gives what a faulty one must have given.
+records gives what a faulty one must have given. It writes there which process it is.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Words:
         self._folder = Path(folder)
 
     def encode(self, batch):
+        (self._folder / "process").write_text(str(os.getpid()))
         if (slow := self._folder / "slow").exists():
             time.sleep(float(slow.read_text()) * len(batch))
         return [self._vector(clip.text) for clip in batch]
