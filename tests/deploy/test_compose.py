@@ -17,6 +17,7 @@ import typer
 import yaml
 from deploy_files import COMPOSE, DEPLOY, DOCKERFILE, INSTRUCTIONS, PROMETHEUS, SERVICES
 from deploy_server import TOKEN
+from kube_schemas import wrong_in_compose
 
 from pipeline.broker.jars import locked
 from pipeline.cli.app import app
@@ -24,6 +25,7 @@ from pipeline.spec import load
 
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("motet:")]
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+(-[a-z-]+)?$")
+SCRATCH = {"type": "volume", "target": "/tmp"}  # a volume without a name: gone with its container
 VARIABLE = re.compile(r"\$\{(\w+)(?::[-?]([^}]*))?\}")
 
 
@@ -35,6 +37,9 @@ def expanded(text: str) -> str:
 def mounts(service: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Source, target and whether it is read-only."""
     for line in service.get("volumes", []):
+        if isinstance(line, dict):
+            assert line == SCRATCH
+            continue
         source, target, *mode = line.split(":")
         yield source, target, mode == ["ro"]
 
@@ -56,8 +61,25 @@ def test_every_service_is_pinned_watched_and_bounded():
         assert watched, name  # motet's own check is in the image
     bases = [argument.split()[0] for word, argument in INSTRUCTIONS if word == "FROM"]
     bases += re.findall(r"--from=(\S+:\S+)", DOCKERFILE)
-    assert len(bases) == 3
-    assert all(PINNED.match(base) for base in bases)
+    stages = {"runtime"}  # what the images for CPUs and GPUs are made from
+    assert len(set(bases) - stages) == 2
+    assert all(PINNED.match(base) for base in set(bases) - stages)
+
+
+def test_compose_takes_the_file():
+    assert wrong_in_compose(COMPOSE) == []
+    slip = {**COMPOSE, "services": {"kafka": {"imaeg": "apache/kafka:4.3.1"}}}
+    assert wrong_in_compose(slip)
+
+
+def test_no_service_may_more_than_it_needs():
+    for name, service in SERVICES.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert not {"privileged", "cap_add", "network_mode", "pid"} & service.keys()
+    for name in OURS:
+        assert SERVICES[name]["read_only"] is True
+        assert SCRATCH in SERVICES[name]["volumes"]
 
 
 def test_what_a_service_waits_for_is_there_and_can_become_so():
@@ -84,6 +106,12 @@ def test_what_is_mounted_exists_and_named_volumes_are_declared():
     assert named == set(COMPOSE["volumes"])
     used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
     assert used == set(COMPOSE["secrets"])
+    # Compose cannot put what comes from the environment into a root that is read-only.
+    made = re.search(r"for name in (.*?);", (DEPLOY / ".env.example").read_text())
+    assert made is not None
+    assert set(made[1].split()) == used
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"./secrets/{name}"}
 
 
 def test_only_this_machine_reaches_the_ports():
@@ -95,7 +123,6 @@ def test_only_this_machine_reaches_the_ports():
 def test_every_variable_is_in_the_example():
     text = (DEPLOY / "compose.yaml").read_text()
     used = {name for name, _ in VARIABLE.findall(text)}
-    used |= {secret["environment"] for secret in COMPOSE["secrets"].values()}
     example = (DEPLOY / ".env.example").read_text()
     assert used == set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
 
@@ -213,8 +240,9 @@ def test_a_ray_node_is_healthy_when_its_own_raylet_is():
     from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
 
     for name in ("ray-head", "ray-worker"):
-        asked = " ".join(SERVICES[name]["healthcheck"]["test"])
-        assert f"127.0.0.1:{DEFAULT_DASHBOARD_AGENT_LISTEN_PORT}/api/local_raylet_healthz" in asked
+        asked = SERVICES[name]["healthcheck"]["test"]
+        port = DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
+        assert asked == ["CMD", "motet-probe", f":{port}/api/local_raylet_healthz"]
 
 
 def test_every_ray_process_shows_the_token_and_finds_the_same_files():

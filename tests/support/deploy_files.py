@@ -19,3 +19,14 @@ INSTRUCTIONS = [
     for line in (line.strip() for line in DOCKERFILE.splitlines())
     if re.match(r"[A-Z]+ ", line)
 ]
+
+
+def environment_of_the_image() -> dict[str, str]:
+    """What ENV sets in the stage that all images of motet have."""
+    found: dict[str, str] = {}
+    stage = ""
+    for word, argument in INSTRUCTIONS:
+        stage = argument.rpartition(" ")[2] if word == "FROM" else stage
+        if (word, stage) == ("ENV", "runtime"):
+            found |= dict(pair.split("=", 1) for pair in argument.split())
+    return found
