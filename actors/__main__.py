@@ -17,8 +17,7 @@ def main() -> int:
     try:
         from actors import cluster_resources, run_on_cluster
         from pipeline.cli import main as cli_main
-
-        _with_consumer_environment()
+        from pipeline.tasks.stuck import end_in_spite
     except KeyboardInterrupt:
         sys.stderr.write("motet: error: interrupted before it began\n")
         return 1
@@ -27,19 +26,9 @@ def main() -> int:
         library = logging.getLogger("kafka")
         library.addHandler(logging.NullHandler())
         library.propagate = False
-    return cli_main(cluster=run_on_cluster, resources=cluster_resources)
-
-
-def _with_consumer_environment() -> None:
-    """Starts this process anew with the malloc settings of consumers, which are read at start.
-
-    ``motet run --local`` consumes in this very process; on a cluster actors get them from Ray.
-    """
-    from pipeline.connectors.environment import CONSUMER_ENV
-
-    wanted = dict(CONSUMER_ENV)
-    if "run" in sys.argv[1:2] and not wanted.keys() & os.environ.keys():
-        os.execve(sys.executable, [*sys.orig_argv], {**os.environ, **wanted})
+    code = cli_main(cluster=run_on_cluster, resources=cluster_resources)
+    end_in_spite(code)
+    return code
 
 
 if __name__ == "__main__":

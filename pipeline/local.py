@@ -17,6 +17,7 @@ from functools import partial
 from pipeline.batching.dispatch import Assignment
 from pipeline.batching.pace import BatchPace
 from pipeline.clock import monotonic_us, thread_us
+from pipeline.connectors.environment import keep_buffers
 from pipeline.encoders.checking import check_pipeline
 from pipeline.encoders.decode_pool import DecodePool, decode_threads
 from pipeline.errors import MotetError
@@ -46,6 +47,7 @@ from pipeline.tasks.starting import (
     recover_all,
     stale_ids,
 )
+from pipeline.tasks.stuck import leave_behind
 from pipeline.tasks.telling import Telling
 from pipeline.tasks.totals import Totals
 from pipeline.tasks.view import ReplicaView
@@ -63,6 +65,7 @@ class EncoderThreads:
     def __init__(self, spec: PipelineSpec, lengths: Mapping[str, int]) -> None:
         import torch
 
+        keep_buffers()
         torch.set_num_threads(1)  # replicas side by side beat one operation spread over cores
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._pool = DecodePool(decode_threads(os.cpu_count() or 1), thread_us)
@@ -103,8 +106,10 @@ class EncoderThreads:
             batcher.close()
         self._pool.close()
         until_us = monotonic_us() + round(CLOSE_S * 1e6)
-        for thread in (*self._threads, *self._pool.running):
+        threads = (*self._threads, *self._pool.running)
+        for thread in threads:
             thread.join(max(0.0, (until_us - monotonic_us()) / 1e6))
+        leave_behind(threads)
 
 
 @dataclass

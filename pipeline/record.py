@@ -7,7 +7,7 @@ What stands here is a pure function of the record's bytes and the pipeline file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pipeline.slot.ports import LogRecord
 
@@ -36,8 +36,7 @@ class Facts:
     duration_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MediaRecord:
+class MediaRecord(NamedTuple):
     """A sound record: its payload covers ``[ts_us, end_us)`` of ``stream``."""
 
     input: str

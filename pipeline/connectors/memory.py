@@ -66,6 +66,15 @@ class MemorySource:
         self._positions = dict(positions)
         self._paused.clear()
 
+    def add(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._paused -= positions.keys()
+        self._positions |= positions
+
+    def remove(self, partitions: Collection[TopicPartition]) -> None:
+        for partition in self._assigned(partitions):
+            del self._positions[partition]
+        self._paused.difference_update(partitions)
+
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         self._paused.update(self._assigned(partitions))
 

@@ -46,6 +46,8 @@ class MemorySink:
         self._usable = False
         self._begun = False
 
+    def prepare(self) -> None: ...
+
     def open(self) -> int:
         self._usable = self._begun = False
 

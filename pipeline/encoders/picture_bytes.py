@@ -27,14 +27,16 @@ def portions(sizes: Sequence[int]) -> Iterator[slice]:
 
 def decoded_bytes(job: StageJob, before_us: int, after_us: int, wish: FrameWish) -> int:
     """At most so many bytes a job's records take once they are decoded."""
-    size = film_bytes(job, before_us, after_us, wish)
+    size, films = 0, False
     for record in job.records:
         facts = record.facts
         if facts.kind == "image":
             size += facts.width * facts.height * 3
         elif facts.kind == "audio":
             size += facts.samples * 4
-    return size
+        elif facts.kind == "video":
+            films = True
+    return size + film_bytes(job, before_us, after_us, wish) if films else size
 
 
 def film_bytes(job: StageJob, before_us: int, after_us: int, wish: FrameWish) -> int:

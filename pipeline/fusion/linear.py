@@ -23,7 +23,7 @@ from pipeline.spec.vector_lengths import unequal_lengths
 Vectors = Mapping[str, NDArray[np.floating]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen it would take four times as long to make
 class Fused:
     """One window's fusion. ``vector`` is float64, shape (d,), None where no stage gave a vector.
 

@@ -25,7 +25,7 @@ class RawRows:
     """
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, int], list[bytearray]] = {}
+        self._groups: dict[tuple[str, int], list[bytearray | bytes | memoryview]] = {}
         self._read: dict[tuple[str, int], NDArray[np.float32]] = {}
 
     def add(
@@ -42,8 +42,12 @@ class RawRows:
         if form not in INT16_FORMATS or any(len(r.payload) % _BYTES for r in records):
             return None
         key = (form, count)
-        row = bytearray(count * _BYTES)
+        group = self._groups.setdefault(key, [])
         places = place(records, rate, start_us)
+        if places == [0] and len(records[0].payload) == count * _BYTES:
+            group.append(records[0].payload)  # most windows are one record
+            return key, len(group) - 1
+        row = bytearray(count * _BYTES)
         # backwards, so that the first in the log lies on top
         for at, record in zip(reversed(places), reversed(records), strict=True):
             payload = record.payload
@@ -51,7 +55,6 @@ class RawRows:
             if first < last:
                 part = memoryview(payload)[(first - at) * _BYTES : (last - at) * _BYTES]
                 row[first * _BYTES : last * _BYTES] = part
-        group = self._groups.setdefault(key, [])
         group.append(row)
         return key, len(group) - 1
 

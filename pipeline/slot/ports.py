@@ -75,6 +75,15 @@ class Source(Protocol):
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Replaces the assignment; reading begins at the given offsets."""
 
+    def add(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Partitions besides; of those that are assigned nothing changes, nothing is fetched again.
+
+        Where one of them was assigned, it begins anew at its offset.
+        """
+
+    def remove(self, partitions: Collection[TopicPartition]) -> None:
+        """No more of these; of the others nothing changes. None at all may be left."""
+
     def pause(self, partitions: Collection[TopicPartition]) -> None: ...
 
     def resume(self, partitions: Collection[TopicPartition]) -> None: ...
@@ -95,6 +104,9 @@ class Sink(Protocol):
     (asked again, the broker would refuse again: an unknown topic, a record over the topic's
     limit). After an error only open() and close() are of use.
     """
+
+    def prepare(self) -> None:
+        """Connects, so that the first ``open`` takes less; nobody is fenced."""
 
     def open(self) -> int:
         """Finishes or aborts what was left of a transaction; returns the epoch.

@@ -7,12 +7,17 @@ import gc
 import importlib
 import itertools
 import logging
+import os
 import pickle
+import platform
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import uuid
 from contextlib import closing
+from importlib.util import find_spec
 
 import pytest
 
@@ -242,6 +247,37 @@ def test_every_port_can_be_closed_and_leaves_no_thread(kafka, partition):
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_topics_are_read_however_they_are_compressed(kafka, codec):
+    """The broker compresses them as its topic says, with the libraries that Java producers use."""
+    connector, topic = KafkaConnector(kafka), f"{codec}{uuid.uuid4().hex[:8]}"
+    with closing(connector.control()) as control:
+        control.create_topic(topic, 1, 1, {"compression.type": codec})
+    sounds = [bytes([number % 7]) * 100_000 for number in range(40)]  # 4 MB: over 1 MiB a batch
+    with closing(connector.publisher()) as publisher:
+        for number, sound in enumerate(sounds):
+            headers = (("ce_time", b"2026-05-01T12:00:00Z"),)
+            publisher.send(OutRecord(topic, 0, b"s%d" % number, sound, headers))
+        publisher.flush()
+    with closing(connector.source()) as source:
+        source.assign({TopicPartition(topic, 0): 3})
+        found = []
+        while len(found) < 37:
+            for fetch in source.poll(10.0):
+                found += fetch.records
+    assert [record.offset for record in found] == list(range(3, 40))
+    assert [record.value for record in found] == sounds[3:]
+    assert found[0].headers == [("ce_time", b"2026-05-01T12:00:00Z")]
+    assert all(type(record.value) is bytes for record in found)
+
+
+@pytest.mark.skipif(find_spec("lz4") is not None, reason="lz4 is installed here")
+def test_compression_without_its_package_is_told_with_the_remedy(kafka):
+    connector = KafkaConnector(kafka, {"compression_type": "lz4"})
+    with pytest.raises(InvalidInput, match=r"compression_type.*lz4.*pip install lz4"):
+        connector.publisher()
+
+
 def test_a_publisher_is_of_use_after_a_refused_record(kafka, control):
     topic = f"small-{uuid.uuid4().hex[:8]}"
     control.create_topic(topic, 1, None, {"max.message.bytes": "500"})
@@ -332,3 +368,30 @@ def test_the_environment_of_consumers_names_what_malloc_reads():
         "MALLOC_TRIM_THRESHOLD_": "536870912",
         "MALLOC_TOP_PAD_": "67108864",
     }
+
+
+BUFFERS = """
+import resource
+from pipeline.connectors.environment import keep_buffers
+
+{keep}
+for _ in range(50):
+    together = [b"x" * (12 << 20) for _ in range(4)]
+    del together
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_process_that_keeps_its_buffers_does_not_fault_them_in_anew():
+    """4 of 12 MiB, which are 12,288 pages, 50 times; what is given back is faulted in anew."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+
+    def faults(keep: str, **environment: str) -> int:
+        program = BUFFERS.format(keep=keep)
+        command = [sys.executable, "-c", program]
+        return int(subprocess.run(command, capture_output=True, env=bare | environment).stdout)
+
+    assert faults("") > 40 * 12_288
+    assert faults("keep_buffers()") < 10 * 12_288
+    assert faults("keep_buffers()", MALLOC_MMAP_THRESHOLD_="1048576") > 40 * 12_288, "the user's"

@@ -51,7 +51,7 @@ def picture(width=40, height=24):
     return Image.fromarray(np.stack(levels, axis=2).astype(np.uint8))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 9])
 @pytest.mark.parametrize(("form", "dtype"), [("S16BE", ">i2"), ("S16LE", "<i2"), ("F32LE", "<f4")])
 def test_raw_audio_is_the_mean_of_its_channels(form, dtype, channels):
     exact = noise(500, channels)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import TopicPartition as KafkaPartition
 from kafka import errors as kafka_errors
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from pipeline import clock
 from pipeline.connectors.kafka.errors import reraise, translated
@@ -18,6 +20,9 @@ from pipeline.connectors.kafka.first_contact import NetClient, check_settings_fi
 from pipeline.connectors.kafka.receiving import BareSelector
 from pipeline.connectors.limits import unknown_topics
 from pipeline.errors import InvalidInput, MotetError, Problem, Refused, Unreachable
+from pipeline.slot.ports import OutRecord
+
+estimate_size = DefaultRecordBatchBuilder.estimate_size_in_bytes
 
 # Exactly-once, the order of records and the one place that decides about partitions rest on
 # these: they are not the user's to set.
@@ -45,6 +50,7 @@ _OWNED = frozenset(
         "value_serializer",
     }
 )
+_CODEC_PACKAGES = {"lz4": "lz4", "snappy": "python-snappy", "zstd": "zstandard"}
 _SHARED = {
     # the client's 30 s would leave a slot deaf for half a minute after a broker's restart
     "reconnect_backoff_max_ms": 1000,
@@ -98,6 +104,30 @@ class Producer(KafkaProducer):  # type: ignore[misc]
         if partition not in numbers:
             raise unknown_topics([f"{topic}-{partition}"])
         return numbers
+
+    def send_to(self, topic: str, partition: int, records: Iterable[OutRecord]) -> list[Any]:
+        """As ``send`` of each, which all are for this partition; their futures.
+
+        What the stock client asks anew of every record, the transaction and the topic, it is
+        asked once here: that is half of what a small record costs.
+        """
+        if self._closed:
+            raise kafka_errors.IllegalStateError("the producer is closed")
+        if self._metadata.partitions_for_topic(topic) is None:  # known to a producer before it
+            self._wait_on_metadata(topic, self.config["max_block_ms"])
+        where = KafkaPartition(topic, partition)
+        self._transaction_manager.maybe_add_partition_to_transaction(where)
+        append, futures, to_wake = self._accumulator.append, [], False
+        for record in records:
+            key, value, headers = record.key, record.value, list(record.headers)
+            self._ensure_valid_record_size(estimate_size(key, value, headers))
+            at_ms = None if record.timestamp_us is None else record.timestamp_us // 1000
+            future, full, new, _ = append(where, at_ms, key, value, headers)
+            futures.append(future)
+            to_wake = to_wake or full or new
+        if to_wake:
+            self._sender.wakeup()
+        return futures
 
     def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
         try:
@@ -234,6 +264,12 @@ class Clients:
                 f"Kafka at {self.bootstrap} did not answer within {self.reach_timeout_s:g} s; "
                 "start it (motet kafka start), or correct kafka.bootstrap (is it a Kafka's port?)"
             )
+        if isinstance(error, RuntimeError) and "compression codec" in str(error):
+            wanted = str(self.settings.get("compression_type"))
+            package = _CODEC_PACKAGES.get(wanted, wanted)
+            remedy = f"install it here (pip install {package}), or write gzip, which needs none"
+            why = "the package that compresses so is missing"
+            return InvalidInput(Problem("kafka.client.compression_type", wanted, why, remedy))
         if isinstance(error, kafka_errors.KafkaConfigurationError | ValueError | AssertionError):
             return InvalidInput(Problem("kafka.client", "", str(error), "correct the setting"))
         return translated(f"Kafka at {self.bootstrap}", error)

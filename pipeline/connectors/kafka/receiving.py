@@ -2,7 +2,7 @@
 
 At media rates its copies are what a consumer spends most of its time on, and it holds the
 interpreter in all but the first: a byte is copied eight times, four of them in one piece with
-a whole fetch. With what stands here it is copied four times.
+a whole fetch. With what stands here and in ``records`` it is copied three times.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 from kafka import errors as kafka_errors
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.protocol.frame import KafkaBytes
-from kafka.record.default_records import DefaultRecordBatch
 
 RECEIVE_BYTES = 1 << 20
 _read_tls = KafkaSSLTransport._sock_recv
@@ -31,11 +30,10 @@ class BareSelector(selectors.DefaultSelector):
 
 
 def receive_fast() -> None:
-    """Replaces four methods of the client; each says what of the original it leaves out."""
+    """Replaces three methods of the client; each says what of the original it leaves out."""
     KafkaTCPTransport._sock_recv = _receive
     KafkaSSLTransport._sock_recv = _receive_tls
     KafkaBytes.read = _read
-    DefaultRecordBatch.__init__ = _init_batch
 
 
 def _receive(self: Any) -> tuple[bytes, BaseException | None]:
@@ -85,13 +83,3 @@ def _read(self: Any, nbytes: int | None = None) -> bytes | memoryview:
         return memoryview(self)[start:]
     self._idx = min(start + nbytes, len(self))
     return bytes(memoryview(self)[start : self._idx])
-
-
-def _init_batch(self: Any, buffer: memoryview) -> None:
-    """A batch over ``bytes``, of which a record's value is one copy; of a bytearray it is two."""
-    self._buffer = bytes(buffer)
-    self._header_data = self.HEADER_STRUCT.unpack_from(self._buffer)
-    self._pos = self.HEADER_STRUCT.size
-    self._num_records = self._header_data[12]
-    self._next_record_index = 0
-    self._decompressed = False

@@ -52,12 +52,17 @@ class KafkaSink:
         self._id = transactional_id
         self._group = group
         self._producer: Producer | None = None
+        self._prepared: Producer | None = None  # that has opened nothing yet
         self._watchdog: Watchdog | None = None
         self._identity: Any = None  # the newest producer id and epoch that this sink has held
         self._verified = False  # the producer was made by the question above and is unused
         self._begun = False
         self._sent: list[tuple[OutRecord, Any]] = []  # records of the transaction, not yet read
         self._partitions: dict[str, frozenset[int]] = {}
+
+    def prepare(self) -> None:
+        if self._identity is None and self._prepared is None:
+            self._prepared = self._clients.transactional_producer(self._id)
 
     def open(self) -> int:
         if not self._verified:
@@ -115,18 +120,21 @@ class KafkaSink:
                 self._watched(_ABORT_LIMIT_S, "abort", self._producer.abort_transaction)
             except (MotetError, kafka_errors.KafkaError) as error:
                 log.warning("%s: closing without abort: %s", self._id, error)
+        if self._prepared is not None:
+            self._prepared.close(timeout=_CLOSE_LIMIT_S)
         self._discard()
 
     # the transaction
 
     def _send(self, producer: Producer, records: Sequence[OutRecord]) -> None:
-        send, sent = producer.send, self._sent
+        by_partition: dict[tuple[str, int], list[OutRecord]] = {}
         for record in records:
-            topic, partition, key, value, headers, timestamp_us = record
+            by_partition.setdefault((record.topic, record.partition), []).append(record)
+        for (topic, partition), theirs in by_partition.items():
             if partition not in self._partitions.get(topic, ()):
                 self._partitions[topic] = producer.demand_partition(topic, partition)
-            timestamp_ms = None if timestamp_us is None else timestamp_us // 1000
-            sent.append((record, send(topic, value, key, list(headers), partition, timestamp_ms)))
+            futures = producer.send_to(topic, partition, theirs)
+            self._sent += zip(theirs, futures, strict=True)
 
     def _read_futures(self, producer: Producer) -> None:
         """Returns once every record is acknowledged; raises the error of one that is not.
@@ -181,7 +189,8 @@ class KafkaSink:
         try:
             if self._identity is not None:
                 self._watched(limit_s + _ASK_LIMIT_S, "open", self._demand_not_taken)
-            self._producer = self._clients.transactional_producer(self._id)
+            prepared, self._prepared = self._prepared, None
+            self._producer = prepared or self._clients.transactional_producer(self._id)
             self._watched(limit_s + 5, "open", self._initialize, self._producer, limit_s)
         except BaseException as error:
             manager = self._producer._transaction_manager if self._producer else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from kafka import TopicPartition as KafkaPartition
 from kafka import errors as kafka_errors
@@ -13,6 +13,7 @@ from pipeline import clock
 from pipeline.connectors.kafka.clients import Clients
 from pipeline.connectors.kafka.errors import reraise, translated
 from pipeline.connectors.kafka.offsets import Offsets
+from pipeline.connectors.kafka.records import read_log_records
 from pipeline.connectors.kafka.watchdog import close_within
 from pipeline.connectors.limits import position_lost
 from pipeline.errors import MotetError, PositionLost, Transient, Unreachable
@@ -31,8 +32,10 @@ class KafkaSource:
 
     def __init__(self, clients: Clients) -> None:
         self._consumer = clients.consumer()
+        read_log_records(self._consumer)
         self._offsets = Offsets(clients, _ENDS_LIMIT_S)
         self._positions: dict[KafkaPartition, int] = {}
+        self._nothing = threading.Event()  # never set: waited for where nothing is assigned
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         wanted = {KafkaPartition(*partition): at for partition, at in positions.items()}
@@ -42,6 +45,19 @@ class KafkaSource:
         self._consumer.resume(*wanted)  # the client keeps the pause of a partition that stays
         self._positions = wanted
 
+    def add(self, positions: Mapping[TopicPartition, int]) -> None:
+        wanted = {KafkaPartition(*partition): at for partition, at in positions.items()}
+        self._consumer.assign([*self._positions, *wanted])  # of those that stay it keeps all
+        for partition, position in wanted.items():
+            self._consumer.seek(partition, position)
+        self._consumer.resume(*wanted)
+        self._positions |= wanted
+
+    def remove(self, partitions: Collection[TopicPartition]) -> None:
+        for partition in self._assigned(partitions):
+            del self._positions[partition]
+        self._consumer.assign(list(self._positions))
+
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         self._consumer.pause(*self._assigned(partitions))
 
@@ -49,6 +65,9 @@ class KafkaSource:
         self._consumer.resume(*self._assigned(partitions))
 
     def poll(self, timeout_s: float) -> list[Fetch]:
+        if not self._positions:  # the client refuses to be polled
+            self._nothing.wait(timeout_s)
+            return []
         until_us = clock.monotonic_us() + round(timeout_s * 1e6)
         while True:
             left_us = max(0, until_us - clock.monotonic_us())
@@ -66,7 +85,7 @@ class KafkaSource:
         self._offsets.close()
         close_within(5.0, "kafka-source", self._consumer.close)
 
-    def _poll_client(self, timeout_ms: float) -> dict[KafkaPartition, list[Any]]:
+    def _poll_client(self, timeout_ms: float) -> dict[KafkaPartition, list[LogRecord]]:
         """One round of the client's poll, which itself goes on until there are records.
 
         A round ends with every answer of a broker, so that positions which pass markers alone
@@ -79,7 +98,7 @@ class KafkaSource:
             # the fetch there that it has emptied, and fetches nothing that it has set aside.
             fetcher._next_partition_records = None
         try:
-            polled: dict[KafkaPartition, list[Any]] = consumer._poll_once(
+            polled: dict[KafkaPartition, list[LogRecord]] = consumer._poll_once(
                 Timer(timeout_ms), consumer.config["max_poll_records"]
             )
             return polled
@@ -91,7 +110,7 @@ class KafkaSource:
         except Exception as error:
             reraise(error, translated("reading", error))
 
-    def _fetches(self, polled: dict[KafkaPartition, list[Any]]) -> list[Fetch]:
+    def _fetches(self, polled: dict[KafkaPartition, list[LogRecord]]) -> list[Fetch]:
         """One for each partition whose position has moved, with the records that moved it."""
         states = self._consumer._subscription.assignment
         fetches = []
@@ -101,11 +120,7 @@ class KafkaSource:
                 continue
             self._positions[partition] = position
             topic, number = partition
-            records = [
-                LogRecord(topic, number, r.offset, r.timestamp * 1000, r.key, r.value, r.headers)
-                for r in polled.get(partition, ())
-            ]
-            fetches.append(Fetch(topic, number, records, position))
+            fetches.append(Fetch(topic, number, polled.get(partition, []), position))
         return fetches
 
     def _lost(self, partition: KafkaPartition, position: int) -> PositionLost:
