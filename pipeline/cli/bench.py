@@ -1,4 +1,4 @@
-"""``motet bench encode``: what encoders cost, and what batches of which size gain."""
+"""``motet bench``: what encoders cost (``encode``), and whole pipelines (modules beside this)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import bench_latency, bench_recovery, bench_run
 from pipeline.cli.arguments import JsonOption, expanded
 from pipeline.cli.bench_asked import BATCH_MAX, SIZE, TARGET, Asked, Wishes, asked_for, parted
 from pipeline.cli.terminal import emit, say, warn
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from pipeline.connectors.files import SourceFile
 
 app = typer.Typer(
-    help="Measure what encoders cost on this machine.",
-    epilog="Example: motet bench encode log_mel image_embedding",
+    help="Measure encoders and whole pipelines on this machine.",
+    epilog="Example: motet bench encode log_mel image_embedding; motet bench run audio --local",
     rich_markup_mode=None,
 )
+for module in (bench_run, bench_latency, bench_recovery):
+    module.register(app)
 
 
 class Device(StrEnum):
@@ -38,7 +41,7 @@ class Device(StrEnum):
 
 @app.callback()
 def bench() -> None:
-    """Measure what encoders cost on this machine."""
+    """Measure encoders and whole pipelines on this machine."""
 
 
 @app.command(epilog="Example: motet bench encode log_mel image_embedding --picture curves.png")

@@ -101,5 +101,5 @@ def _sound(records: Sequence[MediaRecord], span: Span, shift_us: int) -> Iterato
 
 def _again(job: StageJob, number: int) -> StageJob:
     """The same window from a partition of its own: its records are others to whoever decodes."""
-    records = [replace(each, log=each.log._replace(partition=number)) for each in job.records]
+    records = [each._replace(log=each.log._replace(partition=number)) for each in job.records]
     return replace(job, records=records)
