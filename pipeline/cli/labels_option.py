@@ -74,9 +74,9 @@ def replayed(
             raise MotetError(
                 "stopped before the topics were replayed to their end: nothing is kept"
             )
-    line = f"motet: {counted(seen.windows, 'window')} replayed, {seen.rows} with a label"
+    line = f"motet: {counted(seen.windows, 'window')} read again, {seen.rows} with a label"
     if seen.unlabelled:
-        line += f", {seen.unlabelled} without"
+        line += f", {seen.unlabelled} without (not encoded)"
     if seen.empty:
         line += f", {seen.empty} with a label and no vector"
     say(line)

@@ -102,16 +102,18 @@ def run(
         demand_gpus(spec)
     # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
     # that is missing need not wait for
-    from pipeline.encoders.checking import check_pipeline
+    from pipeline.encoders.checking import check_encoders
     from pipeline.fusion.rules import Fuser
 
     host = cluster or local_host()
-    lengths = check_pipeline(spec)
+    lengths, sequences = check_encoders(spec)
     Fuser.of(spec, lengths)  # a head that does not fit is told before anything starts
     teaching = None
     if page and not until_end:
         command = train_command(str(file), given)
-        spec, teaching = begin_teaching(spec, connector, lengths, command)
+        spec, teaching = begin_teaching(
+            spec, connector, lengths, command, sequences=bool(sequences)
+        )
     summary, stopped = run_pipeline(
         host, spec, connector, until_end=until_end, page=page, teaching=teaching
     )

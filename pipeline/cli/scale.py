@@ -1,4 +1,4 @@
-"""``motet scale``: other numbers of replicas for a pipeline, running or not."""
+"""``motet scale``: other numbers of replicas or owners for a pipeline, running or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pipeline.errors import InvalidInput, Problem
 if TYPE_CHECKING:
     from pipeline.spec import PipelineSpec
 
-EXAMPLE = "Example: motet scale lobby.yaml colour=4, or colour=1:8, or colour=file"
+EXAMPLE = "Example: motet scale lobby.yaml colour=4, or colour=1:8, or colour=file, or owners=3"
+OWNERS = "owners"  # in place of a stage's name, where no stage is called so
 REPLICAS_MAX = 10_000
 _BOUNDS = re.compile(r"([0-9]{1,6})(?::([0-9]{1,6}))?")
 
@@ -35,7 +36,8 @@ def scale(
     stages: Annotated[
         list[str],
         typer.Argument(
-            metavar="STAGE=N...", help="N replicas, or MIN:MAX, or `file` for what the file says."
+            metavar="STAGE=N...",
+            help="N replicas, or MIN:MAX, or `file` for what the file says; owners=N for owners.",
         ),
     ],
     wait: WaitOption = False,
@@ -43,18 +45,23 @@ def scale(
     sets: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give stages other numbers of replicas: a run takes them over without a stop.
+    """Give stages other numbers of replicas, or the run other owners, without a stop.
 
-    It holds over restarts, until the file itself says another number for that stage, or `motet
-    apply`. Where nothing runs it takes effect at the next start.
+    It holds over restarts, until the file itself says another number there, or `motet apply`.
+    Where nothing runs it takes effect at the next start. Slots move to owners that come, and
+    away from those that go.
     """
     from pipeline.spec.change_store import ChangeStore
+    from pipeline.tasks import changing
     from pipeline.tasks.changing import record
     from pipeline.tasks.deploying import deployer
 
     spec = load_spec(file, sets or ())
-    values: dict[str, int] = {}
+    values: dict[str, int | None] = {}
     for given in stages:
+        if given.partition("=")[0] == OWNERS and OWNERS not in spec.stages:
+            values[changing.OWNERS] = _owners(spec, given.partition("=")[2])
+            continue
         name, least, most = _bounds(spec, given)
         values |= {f"stages.{name}.replicas.min": least, f"stages.{name}.replicas.max": most}
     record(ChangeStore.of(spec), values, spec, deployer())
@@ -82,10 +89,24 @@ def _bounds(spec: PipelineSpec, given: str) -> tuple[str, int, int]:
     return name, least, most
 
 
-def _words(values: dict[str, int]) -> str:
+def _owners(spec: PipelineSpec, wanted: str) -> int | None:
+    if wanted == "file":
+        return spec.ray.owners
+    if not re.fullmatch("[0-9]{1,6}", wanted) or not 1 <= int(wanted) <= spec.slots:
+        why = f"is not a number of 1 to {spec.slots}: each owner has a slot at least"
+        raise InvalidInput(Problem("owners", wanted[:80], why, "write owners=2, or raise `slots`"))
+    return int(wanted)
+
+
+def _words(values: dict[str, int | None]) -> str:
     parts = []
     for stage in dict.fromkeys(key.split(".")[1] for key in values):
-        least, most = (values[f"stages.{stage}.replicas.{bound}"] for bound in ("min", "max"))
+        if f"stages.{stage}.replicas.min" not in values:
+            owners = values["ray.owners"]
+            parts.append("owners by CPUs" if owners is None else counted(owners, "owner"))
+            continue
+        bounds = [values[f"stages.{stage}.replicas.{bound}"] for bound in ("min", "max")]
+        least, most = bounds[0] or 0, bounds[1] or 0
         number = counted(least, "replica") if least == most else f"{least} to {most} replicas"
         parts.append(f"{stage}: {number}")
     return ", ".join(parts)

@@ -20,11 +20,14 @@ def begin_teaching(
     lengths: Mapping[str, int],
     command: Sequence[str] | None,
     heads: str | None = None,
+    *,
+    sequences: bool = False,
 ) -> tuple[PipelineSpec, Teaching | None]:
     """The pipeline as it is to run, and what its page can teach; None where the file allows none.
 
     ``lengths``: as ``check_pipeline`` gave them. ``command``: the arguments of ``motet`` that
     train on the same topics; None: none can. ``heads``: where they go (default: beside the file).
+    ``sequences``: whether a stage gives one.
     Where the place for heads cannot be written, the run goes on without teaching, and says so.
     """
     if not spec.metrics.ingest:
@@ -44,7 +47,7 @@ def begin_teaching(
         warn(held.warning)
     if not named and heads is None:
         say(f"motet: heads that are deployed on the page go to {made.fusion.head}")
-    return made, Teaching(made, connector, held, command)
+    return made, Teaching(made, connector, held, command, sequences=sequences)
 
 
 def train_command(file: str, sets: Sequence[str]) -> list[str]:

@@ -79,12 +79,10 @@ def _watch(
 def _picture(state: dict[str, Any], silent: str, width: int, height: int) -> Any:
     from rich.text import Text
 
-    from pipeline.cli.top_lines import lines_of
+    from pipeline.cli.top_lines import fitted, lines_of
 
     lines = [*lines_of(state), *([f"no answer: {silent}"] if silent else [])]
-    if len(lines) >= height:
-        lines[height - 2 :] = [f"... {len(lines) - height + 2} more"]
-    return Text("\n".join([*(line[:width] for line in lines), "q ends it"]), no_wrap=True)
+    return Text("\n".join([*fitted(lines, width, height - 1), "q ends it"]), no_wrap=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ INPUTS = ("input", "records/s", "lag", "behind", "fused", "late", "dead", "topic
 STAGES = ("stage", "windows/s", "batch", "queue", "compute", "busy", "failed", "on", "encoder")
 LANES = ("lane", "slot", "lag", "open", "waits for")
 
+INDENT = "    "
 QUESTIONS = {
     "verdict": "verdict",
     "bottleneck": "bottleneck",
@@ -39,6 +41,27 @@ def lines_of(state: State) -> list[str]:
     return [printable(line) for line in lines]
 
 
+def fitted(lines: list[str], width: int, height: int) -> list[str]:
+    """The lines as a screen has room for them: sentences broken where all of it fits so, else cut;
+    and how many more there are.
+    """
+    broken = [part for line in lines for part in _broken(line, width)]
+    if len(broken) <= height:
+        return broken
+    if len(lines) > height:
+        lines = [*lines[: height - 1], f"... {len(lines) - height + 1} more"]
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+
+
+def _broken(line: str, width: int) -> list[str]:
+    """A row of a table, and what has no words to break at, is cut."""
+    if len(line) <= width:
+        return [line]
+    if ": " not in line or width < 2 * len(INDENT):
+        return [f"{line[: width - 1]}…"]
+    return textwrap.wrap(line, width, subsequent_indent=INDENT, break_on_hyphens=False)
+
+
 def _head(state: State) -> Iterator[str]:
     ready = "ready" if state["ready"] else f"not ready: {state['not_ready']}"
     yield f"{state['name']} on {state['host'] or '-'}: {ready}, since {state['started'] or '-'}"
@@ -52,7 +75,7 @@ def _head(state: State) -> Iterator[str]:
     )
     yield (
         f"{totals['windows']} windows, {totals['records']} records, "
-        f"{totals['fates']['late']} late, {totals['fates']['dead_letter']} dead letters, "
+        f"{totals['fates']['late']} late, {_letters(state)} dead letters, "
         f"{totals['commits'].get('committed', 0)} commits"
     )
     head = state["fusion"]["head"]
@@ -60,6 +83,12 @@ def _head(state: State) -> Iterator[str]:
         named = "no head yet" if head["sha256"] is None else f"head {head['sha256'][:12]}"
         taking = "" if head["everywhere"] else ", taking over"
         yield f"{named}{taking}, since {head['since']}"
+
+
+def _letters(state: State) -> int:
+    """Entries of the dead-letter topic; a run of an older version tells the records alone."""
+    entries = sum(int(each["count"]) for each in state.get("dead_letters", []))
+    return max(entries, int(state["totals"]["fates"]["dead_letter"]))
 
 
 def _answers(state: State) -> Iterator[str]:
@@ -74,7 +103,7 @@ def _input(each: State) -> list[object]:
     fates = each["fates"]
     return [
         each["name"], _number(each["records_per_second"]), each["lag_records"],
-        _time(each["event_time_lag_seconds"]), fates["fused"], fates["late"],
+        _behind(each["event_time_lag_seconds"]), fates["fused"], fates["late"],
         fates["dead_letter"], each["topic"],
     ]  # fmt: skip
 
@@ -104,6 +133,11 @@ def _time(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1000:.0f} ms" if abs(seconds) < 1 else f"{seconds:.1f} s"
+
+
+def _behind(seconds: float | None) -> str:
+    """A record that lasts may end after now: then nothing is behind."""
+    return _time(None if seconds is None else max(0.0, seconds))
 
 
 def _bytes(value: float | None) -> str:

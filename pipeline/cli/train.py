@@ -53,6 +53,7 @@ def train(
     combine: flag.CombineOption = None,
     kernel: flag.KernelOption = "linear",
     train_weights: flag.TrainWeightsOption = False,
+    keep_rule: flag.KeepRuleOption = False,
     device: flag.DeviceOption = "cpu",
     tensorboard: flag.TensorboardOption = None,
     begin: FromOption = None,
@@ -102,5 +103,5 @@ def train(
         asked = Blocks(fine_tune, blocks, seed, device, balanced, learning_rate, weight_decay,
                        epochs, patience)  # fmt: skip
         return train_blocks(file, spec, source, out, asked, tensorboard, as_json)
-    wanted = Wanted(out, head, init, budget_ms, device, tensorboard, options, given)
+    wanted = Wanted(out, head, init, budget_ms, device, tensorboard, options, given, keep_rule)
     train_head(file, spec, source, wanted, as_json)

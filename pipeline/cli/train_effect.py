@@ -9,7 +9,14 @@ import typer
 
 from pipeline.cli.train_flags import AUTO
 from pipeline.errors import InvalidInput, Problem
-from pipeline.training.options import KINDS, NETWORKS, ON_SEQUENCES, rule_of
+from pipeline.training.options import (
+    KINDS,
+    NETWORKS,
+    ON_SEQUENCES,
+    kinds_for,
+    no_head_for,
+    rule_of,
+)
 
 TRANSLATE, BLOCKS = "--task translate", "--fine-tune"
 _HEADS = {*KINDS, *ON_SEQUENCES, AUTO}
@@ -42,6 +49,7 @@ _ACTS_ON: dict[str, set[str]] = {
     "combine": {"late", AUTO},
     "kernel": {"svm", AUTO},
     "train_weights": _SUMS,
+    "keep_rule": _HEADS,
 }
 
 
@@ -76,6 +84,20 @@ def demand_weighted_sum(given: Mapping[str, tuple[str, Any]], kind: str, declare
         why = f"the head's rule is {rule}, which has no weights to learn"
         remedy = "set fusion.rule to weighted_sum, or leave it out"
         raise InvalidInput(Problem(given["train_weights"][0], "", why, remedy))
+
+
+def demand_rule(kind: str | None, declared: str) -> None:
+    """Raises InvalidInput where the file would not take a head of this kind as it is.
+
+    ``kind`` None: of any kind.
+    """
+    takes = kinds_for(declared, sequences=True)
+    if not takes:
+        raise InvalidInput(no_head_for(declared))
+    if kind is not None and kind not in takes:
+        why = f"it is for the rule {rule_of(kind, declared)}, and fusion.rule is {declared}"
+        remedy = f"take --head {' or '.join(takes)}, or leave --keep-rule out and change the rule"
+        raise InvalidInput(Problem("--head", kind, why, remedy))
 
 
 def _shown(value: Any) -> str:

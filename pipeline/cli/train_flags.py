@@ -102,6 +102,10 @@ KernelOption = Annotated[
 TrainWeightsOption = Annotated[
     bool, typer.Option("--train-weights", help="Learn the weights of a weighted_sum too.")
 ]
+KeepRuleOption = Annotated[
+    bool,
+    typer.Option("--keep-rule", help="Only a head that the file takes with its fusion.rule."),
+]
 DeviceOption = Annotated[str, typer.Option(help="Where networks are trained: cpu or cuda.")]
 TensorboardOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write learning curves for TensorBoard too.")

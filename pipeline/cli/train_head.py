@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.cli.terminal import emit, progress, say
 from pipeline.cli.train_data import Source, rows_of
-from pipeline.cli.train_effect import demand_effect, demand_weighted_sum
+from pipeline.cli.train_effect import demand_effect, demand_rule, demand_weighted_sum
 from pipeline.cli.train_flags import AUTO, demand_one_of
 from pipeline.cli.train_output import candidate_of, say_candidates, say_trained, told_of
 from pipeline.errors import InvalidInput, Problem
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Wanted(NamedTuple):
     """The head that the flags ask for; ``options`` are those of ``TrainOptions``.
 
-    ``given``: as ``flags_given`` has them.
+    ``given``: as ``flags_given`` has them. ``keep_rule``: it has to fit the file's rule.
     """
 
     out: Path | None
@@ -36,6 +36,7 @@ class Wanted(NamedTuple):
     tensorboard: Path | None
     options: Mapping[str, Any]
     given: Mapping[str, tuple[str, Any]]
+    keep_rule: bool
 
 
 def train_head(
@@ -54,7 +55,7 @@ def train_head(
         check_start(start, str(wanted.init), options.kind, joined, described, data.lengths)
     tried: dict[str, Any] = {}
     if wanted.head == AUTO:
-        trained, tried = _auto(spec, data, options, wanted.budget_ms, key, wanted.device)
+        trained, tried = _auto(spec, data, options, wanted, key)
     else:
         trained = _one(spec, data, options, key, wanted.device, start)
     sha256 = trained.save(folder, described)
@@ -75,6 +76,8 @@ def _options(spec: PipelineSpec, wanted: Wanted, start: LoadedHead | None) -> Tr
     demand_one_of("--kernel", made.kernel, KERNELS, "it is no kernel")
     demand_effect(wanted.given, AUTO if wanted.head == AUTO else kind)
     demand_weighted_sum(wanted.given, kind, spec.fusion.rule)
+    if wanted.keep_rule:
+        demand_rule(None if wanted.head == AUTO else kind, spec.fusion.rule)
     return made
 
 
@@ -134,18 +137,20 @@ def _auto(
     spec: PipelineSpec,
     data: FeatureSet,
     options: TrainOptions,
-    budget_ms: float | None,
+    wanted: Wanted,
     key: str,
-    device: str,
 ) -> tuple[Trained, dict[str, Any]]:
     """Trains every candidate, shows them side by side, and says why one won."""
     from pipeline.training.auto import candidates, chosen
-    from pipeline.training.options import ON_SEQUENCES
+    from pipeline.training.options import ON_SEQUENCES, kinds_for
     from pipeline.training.task import fusion_for
 
     readable = bool(data.sequences) and fusion_for(spec.fusion, ON_SEQUENCES[0]).normalize == "none"
     each = candidates(options, len(spec.fusion.of), readable)
-    found = [_one(spec, data, candidate, key, device) for candidate in each]
-    best, why = chosen(found, budget_ms)
+    if wanted.keep_rule:
+        fitting = kinds_for(spec.fusion.rule, readable)
+        each = [candidate for candidate in each if candidate.kind in fitting] or [options]
+    found = [_one(spec, data, candidate, key, wanted.device) for candidate in each]
+    best, why = chosen(found, wanted.budget_ms)
     say_candidates(found, best, why)
     return best, {"why": why, "candidates": [candidate_of(trained) for trained in found]}

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from pipeline import clock
-from pipeline.errors import InvalidInput, PositionLost, Problem, Refused
+from pipeline.connectors.topic_reader import Positions, TopicReader
+from pipeline.errors import InvalidInput, Problem
 from pipeline.evaluation.live_figures import state_of, told
 from pipeline.evaluation.live_join import LiveJoin
 from pipeline.evaluation.served import Answer, answer_of
 from pipeline.evaluation.text import normalizer, scorers
-from pipeline.slot.ports import Connector, LogRecord, Source, TopicPartition
+from pipeline.slot.ports import Connector, Control, LogRecord, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.spec.evaluation_model import EvaluationSpec
 from pipeline.tasks.figures import Figures
 from pipeline.training.labels import change_of
 from pipeline.training.rows import parsed
 
-POLL_S = 0.25
-RETRY_S = 1.0
 EVERY_US = 1_000_000  # between two looks at what has met
 SHARE = 50  # a look is followed by a rest that is so many times longer: at most 2 % of a core
 
@@ -46,19 +45,17 @@ class LiveEvaluation:
         if asked.text is not None:
             _check_scorers(asked.text, asked.normalizer)
         self._results, self._asked = spec.outputs.results, asked
-        self._connector = connector
         self._say = say
         self._join = LiveJoin(asked.span_us, asked.windows, asked.text)
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._figures = Figures()
         self._unreadable = 0
         self._problem: str | None = None
-        self._positions: dict[TopicPartition, int] = {}
         self._next_us = 0
         self._look()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="monitor-live", daemon=True)
-        self._thread.start()
+        topics = (self._results, asked.labels)
+        self._reader = TopicReader(connector, topics, self, self._lock, "monitor-live")
+        self._reader.wake()
 
     def figures(self) -> Figures:
         """Of the last look; may be asked from any thread, as ``state``."""
@@ -71,61 +68,34 @@ class LiveEvaluation:
             return {**self._state, "problem": self._problem}
 
     def close(self) -> None:
-        self._closed.set()
-        self._thread.join(10)
+        self._reader.close()
 
-    # -- the thread that reads ----------------------------------------------------------------
+    # -- called by the thread that reads ------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self._read()
-            except Exception as error:  # whatever it is, the run that is looked at goes on
-                if isinstance(error, PositionLost):
-                    self._positions.clear()
-                self._tell(" ".join(str(error).split()) or type(error).__name__)
-                self._closed.wait(RETRY_S)
-
-    def _read(self) -> None:
-        source = self._connector.source()
-        try:
-            if not self._positions:
-                self._begin()
-            source.assign(self._positions)
-            while not self._closed.is_set():
-                self._poll(source)
-                self._tell(None)
-                if clock.monotonic_us() >= self._next_us:
-                    self._look()
-        finally:
-            source.close()
-
-    def _begin(self) -> None:
+    def begin(
+        self, control: Control, partitions: Mapping[str, Sequence[TopicPartition]]
+    ) -> Positions:
         """What may still meet: from ``span`` ago, and no more results than are kept."""
-        control = self._connector.control()
-        try:
-            topics = (self._results, self._asked.labels)
-            infos = control.topics(topics)
-            partitions = []
-            for topic in topics:
-                info = infos[topic]
-                if info is None:
-                    remedy = "`motet topics create FILE` makes it"
-                    raise Refused(f"topic {topic}: it is not there; {remedy}")
-                partitions += [TopicPartition(topic, number) for number in range(info.partitions)]
-            since_us = clock.wall_us() - self._asked.span_us
-            starts = control.offsets_at(partitions, since_us)
-            ends = control.stable_ends(partitions)
-        finally:
-            control.close()
-        most = self._asked.windows
-        self._positions = {at: max(starts[at], ends[at] - 2 * most) for at in partitions}
+        both = [at for of_topic in partitions.values() for at in of_topic]
+        starts = control.offsets_at(both, clock.wall_us() - self._asked.span_us)
+        ends = control.stable_ends(both)
+        return {at: max(starts[at], ends[at] - 2 * self._asked.windows) for at in both}
 
-    def _poll(self, source: Source) -> None:
-        for fetch in source.poll(POLL_S):
-            for record in fetch.records:
-                self._take(record)
-            self._positions[TopicPartition(fetch.topic, fetch.partition)] = fetch.position
+    def take(self, records: Sequence[LogRecord]) -> None:
+        for record in records:
+            self._take(record)
+        self._tell(None)
+        if clock.monotonic_us() >= self._next_us:
+            self._look()
+
+    def caught_up(self) -> None:
+        """It looks at what has met all the while."""
+
+    def failed(self, problem: str) -> None:
+        self._tell(problem)
+
+    def done(self) -> bool:
+        return False  # not before the run is
 
     def _take(self, record: LogRecord) -> None:
         at_us = min(record.timestamp_us, clock.wall_us())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from pipeline import clock
-from pipeline.errors import MotetError, PositionLost, Refused
+from pipeline.connectors.topic_reader import Positions, TopicReader
+from pipeline.errors import MotetError
 from pipeline.monitor.events import event_id
 from pipeline.monitor.reader import QUEUE_RECORDS, Reader, Result
-from pipeline.slot.ports import Connector, LogRecord, Source, TopicPartition
+from pipeline.slot.ports import Connector, Control, LogRecord, TopicPartition
 
 HISTORY_RECORDS = 200  # of each partition, read when somebody begins to look
 HISTORY_RECORDS_ALL = 4_000
@@ -18,8 +19,6 @@ KEPT_RECORDS = 2_000
 KEPT_BYTES = 16 << 20
 READERS_MAX = 32
 LINGER_US = 15_000_000  # a page that is loaded again finds the reader still at work
-POLL_S = 0.25
-RETRY_S = 1.0
 STREAMS_SHOWN = 200
 
 
@@ -35,21 +34,17 @@ class ResultFeed:
     """
 
     def __init__(self, connector: Connector, topic: str) -> None:
-        self._connector = connector
         self._topic = topic
         self._changed = threading.Condition()
         self._readers: list[Reader] = []
         self._kept: deque[Result] = deque()
         self._kept_bytes = 0
         self._lanes: dict[str, int] = {}  # of the streams in the order of their newest results
-        self._thread: threading.Thread | None = None
         self._live = False  # the history is read, and readers have been given theirs
         self._problem: str | None = None
         self._closed = False
-        # of the thread that reads alone
-        self._positions: dict[TopicPartition, int] = {}
-        self._until: dict[TopicPartition, int] = {}  # the history ends there
         self._left_us: int | None = None  # when somebody was last seen to look
+        self._source = TopicReader(connector, [topic], self, self._changed, "monitor-results")
 
     def open(self, stream: str | None, last: int, after: str | None, timeout_s: float) -> Reader:
         """A reader from now on, with up to ``last`` results of before.
@@ -64,10 +59,8 @@ class ResultFeed:
             self._readers.append(reader)
             if self._live:
                 self._give_history(reader)
-            elif self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="monitor-results")
-                self._thread.daemon = True
-                self._thread.start()
+            else:
+                self._source.wake()
             if self._changed.wait_for(lambda: self._live or self._closed, timeout_s):
                 return reader
             self._readers.remove(reader)
@@ -100,66 +93,24 @@ class ResultFeed:
     def close(self) -> None:
         with self._changed:
             self._closed = True
-            thread = self._thread
             for reader in self._readers:
                 reader.closed = True
             self._changed.notify_all()
-        if thread is not None:
-            thread.join(10)
+        self._source.close()
 
-    # -- the thread that reads ----------------------------------------------------------------
+    # -- called by the thread that reads ------------------------------------------------------
 
-    def _run(self) -> None:
-        """Until nobody has looked for a while; what fails is told to the readers and retried."""
-        while True:
-            try:
-                self._read()
-            except Exception as error:  # whatever it is, the run that is looked at goes on
-                if isinstance(error, PositionLost):
-                    self._positions.clear()
-                self._tell(" ".join(str(error).split()) or type(error).__name__)
-            else:
-                return
-            with self._changed:
-                if self._changed.wait_for(lambda: self._closed, RETRY_S):
-                    return
-
-    def _read(self) -> None:
-        """Reads on from where it was; returns when it shall end."""
-        source = self._connector.source()
-        try:
-            if not self._positions:
-                self._begin()
-            source.assign(self._positions)
-            while not self._may_end():
-                if not self._live and all(self._positions[p] >= e for p, e in self._until.items()):
-                    self._go_live()
-                self._poll(source)
-        finally:
-            source.close()
-
-    def _begin(self) -> None:
+    def begin(
+        self, control: Control, partitions: Mapping[str, Sequence[TopicPartition]]
+    ) -> Positions:
         """Some records before the ends, so that there is something to see at once."""
-        control = self._connector.control()
-        try:
-            info = control.topics([self._topic])[self._topic]
-            if info is None:
-                raise Refused(f"topic {self._topic}: it is not there; `motet topics create FILE`")
-            partitions = [TopicPartition(self._topic, number) for number in range(info.partitions)]
-            self._until = control.stable_ends(partitions)
-            starts = control.beginnings(partitions)
-        finally:
-            control.close()
-        back = min(HISTORY_RECORDS, HISTORY_RECORDS_ALL // max(1, len(partitions)))
-        for partition, end in self._until.items():
-            self._positions[partition] = max(starts[partition], end - back)
+        of_topic = partitions[self._topic]
+        ends, starts = control.stable_ends(of_topic), control.beginnings(of_topic)
+        back = min(HISTORY_RECORDS, HISTORY_RECORDS_ALL // max(1, len(of_topic)))
+        return {at: max(starts[at], ends[at] - back) for at in of_topic}
 
-    def _poll(self, source: Source) -> None:
-        for fetch in source.poll(POLL_S):
-            self._take([_result(record) for record in fetch.records])
-            self._positions[TopicPartition(fetch.topic, fetch.partition)] = fetch.position
-
-    def _take(self, results: Iterable[Result]) -> None:
+    def take(self, records: Sequence[LogRecord]) -> None:
+        results = [_result(record) for record in records]
         with self._changed:
             for result in results:
                 self._keep(result)
@@ -167,6 +118,36 @@ class ResultFeed:
                     if reader.wants(result):
                         reader.put(result)
             self._changed.notify_all()
+
+    def caught_up(self) -> None:
+        with self._changed:
+            self._problem = None
+            if not self._live:
+                self._live = True
+                for reader in self._readers:
+                    self._give_history(reader)
+            self._changed.notify_all()
+
+    def failed(self, problem: str) -> None:
+        with self._changed:
+            self._problem = problem
+            for reader in self._readers:
+                reader.problem = problem
+            self._changed.notify_all()
+
+    def done(self) -> bool:
+        now_us = clock.monotonic_us()
+        if self._readers or self._left_us is None:
+            self._left_us = now_us
+        if now_us - self._left_us <= LINGER_US:
+            return False
+        self._live, self._left_us = False, None
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._changed.notify_all()
+        return True
+
+    # -- how ------------------------------------------------------------------------------
 
     def _keep(self, result: Result) -> None:
         self._kept.append(result)
@@ -178,13 +159,6 @@ class ResultFeed:
         if len(self._lanes) > KEPT_RECORDS:
             del self._lanes[next(iter(self._lanes))]
 
-    def _go_live(self) -> None:
-        with self._changed:
-            self._live, self._problem = True, None
-            for reader in self._readers:
-                self._give_history(reader)
-            self._changed.notify_all()
-
     def _give_history(self, reader: Reader) -> None:
         wanted = [result for result in self._kept if reader.wants(result)]
         known = [i for i, result in enumerate(wanted) if event_id(result.id) == reader.after]
@@ -194,28 +168,6 @@ class ResultFeed:
             history = wanted[-reader.last :] if reader.last else []
         for result in history[-QUEUE_RECORDS:]:
             reader.put(result)
-
-    def _tell(self, problem: str) -> None:
-        with self._changed:
-            self._problem = problem
-            for reader in self._readers:
-                reader.problem = problem
-            self._changed.notify_all()
-
-    def _may_end(self) -> bool:
-        """Whether to end; decided and noted in one step, so that a new reader starts a thread."""
-        now_us = clock.monotonic_us()
-        with self._changed:
-            if self._readers or self._left_us is None:
-                self._left_us = now_us
-            if not self._closed and now_us - self._left_us <= LINGER_US:
-                return False
-            self._thread, self._live, self._left_us = None, False, None
-            self._kept.clear()
-            self._kept_bytes = 0
-            self._positions.clear()
-            self._changed.notify_all()
-            return True
 
 
 def _result(record: LogRecord) -> Result:

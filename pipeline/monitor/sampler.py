@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline import clock
 from pipeline.monitor.growth import grown_histogram
 from pipeline.monitor.history import History
+from pipeline.monitor.state_lanes import behind_records, sum_known
 from pipeline.tasks.figures import Figures, Histogram
 from pipeline.tasks.view import Snapshot, View
 
@@ -24,6 +25,26 @@ QUANTILES_US = 60_000_000
 class Sample:
     at_us: int  # monotonic
     snapshot: Snapshot
+    lag_then: int | None = None
+
+    @property
+    def lag_records(self) -> int | None:
+        """How far all lanes are behind; None where it is not known of any."""
+        lanes = self.snapshot.lanes
+        if not lanes:
+            return self.lag_then
+        return sum_known(behind_records(lane, name) for lane in lanes for name in lane.positions)
+
+    def past(self) -> Sample:
+        """What is asked for of a moment that is over: counts, and the lag of all lanes together.
+
+        Lanes and gauges are as many as partitions, and a minute of them would be held.
+        """
+        figures = self.snapshot.figures
+        counted = Figures(figures.counters, figures.histograms)
+        return Sample(
+            self.at_us, replace(self.snapshot, figures=counted, lanes=()), self.lag_records
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +157,8 @@ class Sampler:
             return
         sample = Sample(clock.monotonic_us(), snapshot)
         self.history.take(sample.at_us, snapshot)
+        past = sample.past()
         with self._lock:
-            self._samples.append(sample)
+            self._samples.append(past)
             while sample.at_us - self._samples[0].at_us > QUANTILES_US + 2_000_000:
                 self._samples.popleft()

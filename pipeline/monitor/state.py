@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.monitor.answers import answers_to
 from pipeline.monitor.sampler import QUANTILES_US, RATES_US, Recent
@@ -11,11 +11,13 @@ from pipeline.monitor.state_lanes import (
     behind_records,
     input_clock,
     lane_state,
+    owner_states,
     slot_states,
     sum_known,
 )
 from pipeline.monitor.state_parts import (
     dead_letters,
+    draining,
     failing,
     head,
     labelled,
@@ -31,9 +33,12 @@ from pipeline.monitor.state_parts import (
     totals,
     trouble,
 )
+from pipeline.record import Reason
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.view import LaneView, Snapshot
+
+LETTERED = [reason for reason in get_args(Reason) if reason != "late"]  # that has its own topic
 
 _Json = dict[str, Any]
 
@@ -72,6 +77,7 @@ class StateWriter:
         snapshot = recent.now.snapshot if recent else None
         figures = snapshot.figures if snapshot else Figures()
         lanes = snapshot.lanes if snapshot else ()
+        owners = snapshot.owners if snapshot else ()
         return {
             "name": spec.name,
             "model": (snapshot and snapshot.model) or self.model,
@@ -92,7 +98,8 @@ class StateWriter:
             },
             "outputs": self._outputs(recent),
             "lanes": [lane_state(lane, self._bounds_us) for lane in lanes],
-            "slots": slot_states(figures, lanes, spec.inputs),
+            "slots": slot_states(figures, lanes, spec.inputs, owners),
+            "owners": owner_states(owners),
             "limits": {
                 "in_flight_bytes": spec.limits.in_flight_bytes,
                 "open_bytes": spec.limits.open_bytes,
@@ -120,6 +127,7 @@ class StateWriter:
                 {"role": role, "cause": cause, "count": round(count)}
                 for (role, cause), count in labelled(figures, "motet_actor_restarts_total")
             ],
+            "draining": draining(snapshot),
             "warnings": [
                 *(snapshot.warnings if snapshot else ()),
                 *map(str, failing(snapshot).values()),
@@ -190,20 +198,13 @@ class StateWriter:
     def _outputs(self, recent: Recent | None) -> list[_Json]:
         """The topics with what goes into them a second, where a metric tells it."""
         outputs, inputs = self._spec.outputs, self._spec.inputs
-        fates = "motet_record_fates_total"
         own = ((n, s.out) for n, s in self._spec.stages.items() if s.out is not None)
-        rates = {
-            fate: sum_all(rate(recent, fates, name, fate) for name in inputs)
-            for fate in ("late", "dead_letter")
-        }
+        late = sum_all(rate(recent, "motet_record_fates_total", name, "late") for name in inputs)
+        letters = sum_rates(recent, "motet_dead_letters_total", LETTERED)
         windows = rate(recent, "motet_windows_total")
         return [
             {"role": "results", "topic": outputs.results, "per_second": windows},
-            {"role": "late", "topic": outputs.late, "per_second": rates["late"]},
-            {
-                "role": "dead_letter",
-                "topic": outputs.dead_letter,
-                "per_second": rates["dead_letter"],
-            },
+            {"role": "late", "topic": outputs.late, "per_second": late},
+            {"role": "dead_letter", "topic": outputs.dead_letter, "per_second": letters},
             *({"role": name, "topic": topic, "per_second": None} for name, topic in own),
         ]

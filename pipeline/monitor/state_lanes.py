@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.spec.units import format_rfc3339
 from pipeline.tasks.figures import Figures
-from pipeline.tasks.view import HoldView, LaneView
+from pipeline.tasks.view import HoldView, LaneView, OwnerView
 
 _Json = dict[str, Any]
 
@@ -64,28 +64,50 @@ def _hold(hold: HoldView | None, bounds: Mapping[str, int]) -> _Json | None:
     }
 
 
-def slot_states(figures: Figures, lanes: Sequence[LaneView], inputs: Iterable[str]) -> list[_Json]:
+def owner_states(owners: Iterable[OwnerView]) -> list[_Json]:
+    """Who owns which slots; none where the run is one process."""
+    return [
+        {"name": o.name, "node": o.node, "slots": list(o.slots), "leaving": o.leaving}
+        for o in owners
+    ]
+
+
+def slot_states(
+    figures: Figures,
+    lanes: Sequence[LaneView],
+    inputs: Iterable[str],
+    owners: Iterable[OwnerView] = (),
+) -> list[_Json]:
     names = list(inputs)
+    owner = {slot: each.name for each in owners for slot in each.slots}
+    by_slot: dict[int, list[int]] = {}
+    for lane in lanes:
+        by_slot.setdefault(lane.slot, []).append(lane.lane)
     return [
         {
             "slot": slot,
-            "lanes": [lane.lane for lane in lanes if lane.slot == slot],
+            "owner": owner.get(slot),
+            "lanes": by_slot[slot],
             "in_flight_bytes": round(figures.value("motet_in_flight_bytes", str(slot))),
             "open_bytes": round(figures.value("motet_open_bytes", str(slot))),
-            "clocks": {name: input_clock(figures, name, str(slot)) for name in names},
+            "clocks": {name: _slot_clock(figures, name, slot) for name in names},
         }
-        for slot in sorted({lane.slot for lane in lanes})
+        for slot in sorted(by_slot)
     ]
 
 
-def input_clock(figures: Figures, name: str, slot: str | None = None) -> float | None:
-    """Where an input's event time stands: the slot that is furthest behind, or that slot's."""
+def input_clock(figures: Figures, name: str) -> float | None:
+    """Where an input's event time stands: that of the slot that is furthest behind."""
     found = [
         max(values)
         for (of, labels), values in figures.gauges.items()
-        if of == "motet_clock_seconds" and labels[0] == name and slot in (None, labels[1])
+        if of == "motet_clock_seconds" and labels[0] == name
     ]
     return min(found, default=None)
+
+
+def _slot_clock(figures: Figures, name: str, slot: int) -> float | None:
+    return max(figures.gauges.get(("motet_clock_seconds", (name, str(slot))), ()), default=None)
 
 
 def behind_records(lane: LaneView, name: str) -> int | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.monitor.sampler import Recent
-from pipeline.monitor.state_lanes import behind_records, sum_known
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.results import rfc3339
 from pipeline.tasks.stage_health import StageTrouble
@@ -43,6 +42,19 @@ def scaling(snapshot: Snapshot | None, stage: str) -> _Json | None:
                 "limit": one.limit,
             }
     return None
+
+
+def draining(snapshot: Snapshot | None) -> list[_Json]:
+    """Nodes that will go."""
+    return [
+        {
+            "node": one.node,
+            "by": None if one.by_us is None else time_text(one.by_us),
+            "owners": one.owners,
+            "replicas": one.replicas,
+        }
+        for one in (snapshot.draining if snapshot else ())
+    ]
 
 
 def failing(snapshot: Snapshot | None) -> dict[str, StageTrouble]:
@@ -113,10 +125,7 @@ def lag_growth(recent: Recent | None) -> float | None:
     """Records a second that the lag has grown by since a minute ago; None where it is too soon."""
     if recent is None or recent.minute_s < GROWTH_S_MIN:
         return None
-    now, then = (
-        sum_known(behind_records(lane, name) for lane in snapshot.lanes for name in lane.positions)
-        for snapshot in (recent.now.snapshot, recent.minute_ago.snapshot)
-    )
+    now, then = recent.now.lag_records, recent.minute_ago.lag_records
     return None if now is None or then is None else (now - then) / recent.minute_s
 
 

@@ -23,6 +23,7 @@ from pipeline.teaching.heads import Heads
 from pipeline.teaching.pool import Key, Seen
 from pipeline.teaching.training_process import TrainingProcess
 from pipeline.teaching.watching import Watch
+from pipeline.training.options import kind_for, kinds_for, no_head_for
 
 SESSION_HEADER = "X-Motet-Session"
 BODY_BYTES_MAX = 4_096
@@ -30,6 +31,8 @@ OFFERED, OFFERED_MAX = 6, 24
 CLASSES_MAX = 64  # of a topic; the page has keys for nine
 LABEL_CHARS_MAX = 64
 STREAM_BYTES_MAX = 256
+
+AUTO = "auto"  # of `motet train --head`: the kind that does best
 
 _Json = dict[str, Any]
 
@@ -50,9 +53,12 @@ class Teaching:
         connector: Connector,
         heads: Heads,
         command: Sequence[str] | None,
+        *,
+        sequences: bool = False,
     ) -> None:
         """``spec``: as ``teachable`` made it. ``command``: the arguments of ``motet`` that train
         on the run's topics, to which the labels and the folder are added; None: none can.
+        ``sequences``: whether a stage gives one, for heads that read it step by step.
         """
         assert spec.evaluation is not None
         self._spec = spec
@@ -61,6 +67,8 @@ class Teaching:
         self._watch = Watch(connector, results, self._labels, f"motet/{spec.name}/page")
         self._heads = heads
         self._command = command
+        self._rule = spec.fusion.rule
+        self._kinds = kinds_for(self._rule, sequences)
         self._training = TrainingProcess()
         self._session = secrets.token_urlsafe(24)
 
@@ -71,7 +79,7 @@ class Teaching:
         orders: Mapping[str, Callable[[_Json], None]] = {
             "label": self._label,
             "skip": self._skip,
-            "train": lambda _: self._train(),
+            "train": self._train,
             "stop": lambda _: self._training.stop(),
             "deploy": lambda _: self._deploy(),
             "rollback": lambda _: self._roll_back(),
@@ -105,6 +113,9 @@ class Teaching:
             "offered": [_offer(seen) for seen in offered],
             "training": {
                 "command": None if self._command is None else self._shown_command(),
+                "kinds": [AUTO, *self._kinds] if len(self._kinds) > 1 else self._kinds,
+                "usual": kind_for(None, self._rule),
+                "unfit": None if self._kinds else str(no_head_for(self._rule)),
                 "now": self._training.view(),
                 "result": None if ended is None else summary(ended),
             },
@@ -161,14 +172,21 @@ class Teaching:
             raise Wrong("start_us, end_us: write those of a window of this pipeline")
         return Key(stream, start, end)
 
-    def _train(self) -> None:
+    def _train(self, given: _Json) -> None:
         if self._command is None:
             raise Wrong(NO_TRAINING)
+        if not self._kinds:  # whatever was trained could not be deployed into this run
+            raise Wrong(str(no_head_for(self._rule)))
+        head = given.get("head")
+        if head is not None and head not in (AUTO, *self._kinds):
+            known = ", ".join((AUTO, *self._kinds))
+            raise Wrong(f"head: no kind that this file takes; take one of {known}, or null")
         counts = self._watch.classes()
         if len(counts) < 2:
             have = "1 class has" if counts else "no class has"
             raise Wrong(f"{have} labels: label windows of two classes at least")
-        self._training.start([*self._command, *self._where(), "--json"])
+        kind = [] if head is None else ["--head", head]
+        self._training.start([*self._command, *self._where(), *kind, "--keep-rule", "--json"])
 
     def _where(self) -> list[str]:
         return ["--labels", self._labels, "--out", str(self._heads.taught)]

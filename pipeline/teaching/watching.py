@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import clock
-from pipeline.errors import MotetError, PositionLost, Refused
-from pipeline.slot.ports import Connector, LogRecord, Publisher, Source, TopicPartition
+from pipeline.connectors.topic_reader import Positions, TopicReader, missing
+from pipeline.slot.ports import Connector, Control, LogRecord, Publisher, TopicPartition
 from pipeline.teaching.book import LABELS_MAX, Book, label_record
 from pipeline.teaching.pool import WINDOWS_MAX, Key, Pool, Projector, Seen, seen_of
 from pipeline.training.labels import change_of
@@ -17,8 +17,6 @@ from pipeline.training.rows import parsed
 
 SKIPPED_MAX = 2_000
 LINGER_US = 15_000_000  # a page that is loaded again finds the reader still at work
-POLL_S = 0.2
-RETRY_S = 1.0
 OPEN_S = 10.0
 
 
@@ -41,13 +39,11 @@ class Watch:
         self._ready = False
         self._closed = False
         self._asked_us = 0
-        self._thread: threading.Thread | None = None
         self._writing = threading.Lock()
         self._publisher: Publisher | None = None
-        # of the thread that reads alone
-        self._positions: dict[TopicPartition, int] = {}
-        self._until: dict[TopicPartition, int] = {}
-        self._projector = Projector()
+        self._projector = Projector()  # of the thread that reads alone
+        topics = (results, labels)
+        self._reader = TopicReader(connector, topics, self, self._changed, "teach-watch")
 
     def ask(self, count: int, stream: str | None) -> tuple[list[Seen], dict[str, Any]]:
         """The next windows, at most ``count``, and what ``/api/teach`` says of the labels.
@@ -56,9 +52,7 @@ class Watch:
         """
         with self._changed:
             self._asked_us = clock.monotonic_us()
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="teach-watch", daemon=True)
-                self._thread.start()
+            self._reader.wake()
             self._changed.wait_for(lambda: self._ready or self._problem or self._closed, OPEN_S)
             offered = self._pool.offer(count, stream, self._done) if self._ready else []
             told = {
@@ -106,10 +100,8 @@ class Watch:
     def close(self) -> None:
         with self._changed:
             self._closed = True
-            thread = self._thread
             self._changed.notify_all()
-        if thread is not None:
-            thread.join(10)
+        self._reader.close()
         with self._writing:
             self._drop_publisher()
 
@@ -123,7 +115,7 @@ class Watch:
         finally:
             control.close()
         if info is None:
-            raise _missing(self._labels)
+            raise missing(self._labels)
         return info.partitions
 
     def _drop_publisher(self) -> None:
@@ -131,63 +123,37 @@ class Watch:
         if publisher is not None:
             publisher.close()
 
-    # -- the thread that reads ----------------------------------------------------------------
+    # -- called by the thread that reads ------------------------------------------------------
 
-    def _run(self) -> None:
-        while True:
-            try:
-                self._read()
-            except Exception as error:  # whatever it is, the run that is looked at goes on
-                if isinstance(error, PositionLost):
-                    self._positions.clear()
-                self._tell(" ".join(str(error).split()) or type(error).__name__)
-            else:
-                return
-            with self._changed:
-                if self._changed.wait_for(lambda: self._closed, RETRY_S):
-                    return
-
-    def _read(self) -> None:
-        """Reads on from where it was; returns when it shall end."""
-        source = self._connector.source()
-        try:
-            if not self._positions:
-                self._begin()
-            source.assign(self._positions)
-            self._until = source.stable_ends(list(self._positions))
-            while not self._may_end():
-                if not self._ready and all(self._positions[p] >= e for p, e in self._until.items()):
-                    self._tell(None)
-                self._poll(source)
-        finally:
-            source.close()
-
-    def _begin(self) -> None:
+    def begin(
+        self, control: Control, partitions: Mapping[str, Sequence[TopicPartition]]
+    ) -> Positions:
         """All labels, and the newest results, as far as they are kept."""
-        control = self._connector.control()
-        try:
-            infos = control.topics([self._results, self._labels])
-            starts: dict[TopicPartition, int] = {}
-            for topic, most in ((self._results, WINDOWS_MAX), (self._labels, LABELS_MAX)):
-                info = infos[topic]
-                if info is None:
-                    raise _missing(topic)
-                partitions = [TopicPartition(topic, number) for number in range(info.partitions)]
-                beginnings = control.beginnings(partitions)
-                ends = control.stable_ends(partitions)
-                back = max(1, most // len(partitions))
-                starts |= {p: max(beginnings[p], ends[p] - back) for p in partitions}
-        finally:
-            control.close()
+        starts: dict[TopicPartition, int] = {}
+        for topic, most in ((self._results, WINDOWS_MAX), (self._labels, LABELS_MAX)):
+            beginnings = control.beginnings(partitions[topic])
+            ends = control.stable_ends(partitions[topic])
+            back = max(1, most // len(partitions[topic]))
+            starts |= {at: max(beginnings[at], end - back) for at, end in ends.items()}
         with self._changed:
             self._book = Book()
-        self._positions = starts
+        return starts
 
-    def _poll(self, source: Source) -> None:
-        for fetch in source.poll(POLL_S):
-            for record in fetch.records:
-                self._take(record)
-            self._positions[TopicPartition(fetch.topic, fetch.partition)] = fetch.position
+    def take(self, records: Sequence[LogRecord]) -> None:
+        for record in records:
+            self._take(record)
+
+    def caught_up(self) -> None:
+        self._tell(None)
+
+    def failed(self, problem: str) -> None:
+        self._tell(problem)
+
+    def done(self) -> bool:
+        if clock.monotonic_us() - self._asked_us <= LINGER_US:
+            return False
+        self._ready = False
+        return True
 
     def _take(self, record: LogRecord) -> None:
         if record.topic == self._results:
@@ -212,16 +178,3 @@ class Watch:
             self._problem = problem
             self._ready = self._ready or problem is None
             self._changed.notify_all()
-
-    def _may_end(self) -> bool:
-        """Whether to end; decided and noted in one step, so that who asks next starts a thread."""
-        with self._changed:
-            if not self._closed and clock.monotonic_us() - self._asked_us <= LINGER_US:
-                return False
-            self._thread, self._ready = None, self._closed
-            self._positions.clear()  # who asks next is shown what is the newest then
-            return True
-
-
-def _missing(topic: str) -> MotetError:
-    return Refused(f"topic {topic}: it is not there; `motet topics create FILE` makes it")

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Exported:
-    """What an export has seen: ``failed`` counts windows by the stage that failed in them."""
+    """What an export has seen: ``failed`` counts windows by the stage that failed in them.
+
+    ``windows`` are all that closed; those without a label were not encoded.
+    """
 
     windows: int = 0
     rows: int = 0
@@ -64,21 +67,24 @@ def export(
 
     ``media`` writes what a labelled window holds, and gives the folder that its row names.
 
-    Where the spec's span is open, only windows that a label can reach are replayed. Raises
-    InvalidInput where not one window has a label.
+    Only windows with a label are encoded; where the spec's span is open, nothing is read that no
+    label can reach. Raises InvalidInput where not one window has a label.
     """
     spec = _labelled_span(spec, index)
     seen = Exported()
     fused = [stage for stage in spec.fusion.of if stage in lengths]
 
+    def wanted(stream: str, start_us: int, end_us: int) -> bool:
+        seen.windows += 1
+        found = index.of(stream, start_us, end_us) is not None
+        seen.unlabelled += not found
+        return found
+
     def take(replayed: Replayed) -> None:
         window = replayed.window
-        seen.windows += 1
         seen.failed.update(replayed.failed.keys())
         label = index.of(window.stream, window.start_us, window.end_us)
-        if label is None:
-            seen.unlabelled += 1
-            return
+        assert label is not None, "only windows with a label are wanted"
         vectors = {s: np.asarray(replayed.outputs[s]) for s in fused if s in replayed.outputs}
         if not vectors:
             seen.empty += 1
@@ -91,10 +97,10 @@ def export(
         add(Row(*named, label.label, label.text, vectors, folder))
 
     keep = media is not None
-    seen.records = replay(spec, connector, layout, lengths, take, control, keep, progress)
+    seen.records = replay(spec, connector, layout, lengths, take, control, keep, progress, wanted)
     if not seen.rows and not control.stop.is_set():
         why = (
-            f"none of the {seen.windows} windows replayed has a label and a vector "
+            f"none of the {seen.windows} windows read again has a label and a vector "
             f"({seen.unlabelled} without a label)"
         )
         remedy = "labels need the stream ids and the event times of the windows (motet tail FILE)"

@@ -54,6 +54,21 @@ def rule_of(kind: str, declared: str) -> str:
     return declared if declared in ("weighted_sum", "concat") else "concat"
 
 
+def kinds_for(declared: str, sequences: bool = False) -> list[str]:
+    """The kinds of heads that a file takes as it is, whatever its rule's other keys say.
+
+    None where the rule is a class. ``sequences``: whether a stage gives one that can be read.
+    """
+    kinds = (*KINDS, *(ON_SEQUENCES if sequences else ()))
+    return [kind for kind in kinds if rule_of(kind, declared) == declared]
+
+
+def no_head_for(declared: str) -> Problem:
+    """Said where the file's rule is a class, which no head can stand behind."""
+    why = "it is a class of yours, and a head takes the place of the rule"
+    return Problem("fusion.rule", declared, why, "write rule: concat or rule: weighted_sum")
+
+
 def kind_for(given: str | None, declared: str) -> str:
     """The kind that was asked for, else the one that suits the rule; raises InvalidInput."""
     if given is None:

@@ -24,6 +24,7 @@ from pipeline.tasks.host import RunControl
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.messages import Cut, Deliveries, Message, Opened, Produced, Settled
+from pipeline.tasks.span import Wanted
 from pipeline.tasks.starting import Layout, start_positions
 from pipeline.tasks.telling import Telling
 
@@ -124,13 +125,16 @@ def replay(
     control: RunControl,
     keep_records: bool = False,
     progress: Callable[[float], None] = lambda _share: None,
+    wanted: Wanted | None = None,
 ) -> int:
     """Replays up to the stable ends as of now; gives how many records were read.
 
     Begins where ``start`` says (``spanned`` moves it), and passes windows of the span only. No
     stage times out: a backlog closes all at once, and what is slow live need not be missing here.
     ``take`` is called in one thread; ``control`` takes what is to be said, and its ``stop`` ends
-    it early. ``progress`` is told the share of the records that is done. Raises MotetError.
+    it early. ``progress`` is told the share of the records that is done. ``wanted`` (None: all):
+    windows that are replayed; the records of others are read, as lanes need them, and not encoded.
+    Raises MotetError.
     """
     spec = _patient(spec)
     partitions = layout.partitions(spec)
@@ -146,7 +150,7 @@ def replay(
         cuts[lane % spec.slots][lane] = LaneCut(0, at, dict(at))
     collector = Collector(take, keep_records)
     encoders = EncoderThreads(spec, lengths)
-    task = IngestTask(spec, cuts, ends, layout.message_bytes)
+    task = IngestTask(spec, cuts, ends, layout.message_bytes, wanted=wanted)
     counted = _Counted()
 
     def deliver(deliveries: Deliveries) -> None:

@@ -137,6 +137,7 @@ def test_a_head_that_is_taught_on_the_page_goes_live(user, start, prefix, make_f
     page.wait_for(f"document.querySelector('#teach-counts').innerText.startsWith('{LABELS} ')")
     assert counts(page) == dict(given)
 
+    page.value("document.querySelector('#teach-kind').value = 'logistic'")
     page.value("document.querySelector('[data-order=train]').click()")
     page.wait_for("document.querySelector('#teach-training progress') !== null")
     assert "null" not in page.text("#teach-training")
@@ -147,7 +148,7 @@ def test_a_head_that_is_taught_on_the_page_goes_live(user, start, prefix, make_f
     assert "no head" in page.text("#teach-force")
     page.value("document.querySelector('[data-order=deploy]').click()")
     rooms.go_on()
-    page.wait_for("document.querySelector('#teach-force')?.innerText.includes('linear')")
+    page.wait_for("document.querySelector('#teach-force')?.innerText.includes('logistic')")
     page.wait_for("document.querySelector('#teach-force').innerText.includes('in every slot')")
     page.wait_for("document.querySelector('#teach-window').innerText.includes('The head says')")
     label_windows(page, 9)

@@ -17,6 +17,7 @@ from pipelines import LOBBY, broker_for, connector_for, load
 from shown import Shown, monitor_of, port_of, snapshot
 
 from pipeline.cli.app import main
+from pipeline.cli.top_lines import fitted
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -54,6 +55,19 @@ def test_what_is_no_terminal_gets_the_figures_once_and_plainly(file, view, capsy
     told = [next(line for line in out.splitlines() if line.startswith(t)) for t in titles]
     assert all(line.endswith(".") for line in told)
     assert "\x1b" not in out
+
+
+def test_sentences_are_broken_where_there_is_room_and_cut_where_there_is_none():
+    said = "bottleneck: There is none: what comes is taken as it comes."
+    row = "mic     3.2          0  312 ms     976     0     0  lobby.audio"
+    found = fitted(["short", said, row], 40, 6)
+    assert found[0] == "short"
+    assert " ".join(line.strip() for line in found[1:3]) == said
+    assert found[3] == f"{row[:39]}…"
+    assert all(len(line) <= 40 for line in found)
+    assert fitted(["short", said, row], 40, 3) == ["short", f"{said[:39]}…", f"{row[:39]}…"]
+    assert fitted(["short", said, row], 40, 2) == ["short", "... 2 more"]
+    assert fitted([said], 200, 1) == [said]
 
 
 def test_a_script_gets_the_state_as_the_page_does(file, capsys):

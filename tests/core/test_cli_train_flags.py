@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 
@@ -12,10 +13,11 @@ from pipeline.cli.train_effect import (
     BLOCKS,
     TRANSLATE,
     demand_effect,
+    demand_rule,
     demand_weighted_sum,
 )
 from pipeline.errors import InvalidInput
-from pipeline.training.options import KINDS, ON_SEQUENCES
+from pipeline.training.options import KINDS, ON_SEQUENCES, kinds_for
 
 EVERYWHERE = {"context", "file", "task", "out", "seed", "device", "sets", "wait", "as_json"}
 WAYS = (*KINDS, *ON_SEQUENCES, "auto", BLOCKS, TRANSLATE)
@@ -73,3 +75,28 @@ def test_weights_are_learned_where_the_rule_has_some(kind, rule, fine):
         with pytest.raises(InvalidInput, match="has no weights to learn"):
             demand_weighted_sum(given, kind, rule)
     demand_weighted_sum({}, kind, rule)
+
+
+def test_the_kinds_that_a_file_takes_as_it_is():
+    on_f = ["linear", "mlp", "logistic", "svm", "naive_bayes"]
+    assert kinds_for("weighted_sum", sequences=True) == on_f
+    assert kinds_for("concat", sequences=True) == [*on_f, "lstm", "cnn"]
+    assert kinds_for("concat") == on_f
+    assert kinds_for("gated") == ["gated"]
+    assert kinds_for("mine:Rule", sequences=True) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "told"),
+    [
+        ("gated", "concat", "--head = gated: it is for the rule gated, and fusion.rule is concat"),
+        ("lstm", "weighted_sum", "it is for the rule concat, and fusion.rule is weighted_sum"),
+        ("linear", "mine:Rule", "fusion.rule = mine:Rule: it is a class of yours"),
+        (None, "mine:Rule", "write rule: concat or rule: weighted_sum"),
+    ],
+)
+def test_a_head_that_the_file_would_not_take_is_refused_before_anything_is_read(kind, rule, told):
+    with pytest.raises(InvalidInput, match=re.escape(told)):
+        demand_rule(kind, rule)
+    demand_rule(None, "gated")
+    demand_rule("svm", "weighted_sum")

@@ -62,7 +62,7 @@ def test_each_result_has_a_transcript_labels_faces_and_a_topic(tmp_path):
     assert any(one["faces"] == "1" for one in results if one["stream"] == "gallery")
     assert all(re.fullmatch(r"-|.+ [01]\.\d\d", one["labels"]) for one in results)
     assert re.search(r"each exactly once; \d+ with all inputs", done.stdout)
-    assert "records out of order and 1 s of sound after it" in done.stdout
+    assert "records out of order and 0.5 s of sound after it" in done.stdout
 
 
 def test_the_photographs_are_told_for_what_they_show_and_the_film_has_no_face():

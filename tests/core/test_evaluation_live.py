@@ -16,6 +16,7 @@ from shown import ask, port_of
 
 from pipeline.cli.topic_plan import problems_of, wanted_topics
 from pipeline.clock import wall_us
+from pipeline.connectors import topic_reader
 from pipeline.errors import InvalidInput
 from pipeline.evaluation import live as live_module
 from pipeline.evaluation.live import live_evaluation
@@ -43,7 +44,7 @@ SAID = ["one two three", "four five six"]
 @pytest.fixture
 def spec(tmp_path, monkeypatch):
     monkeypatch.setattr(live_module, "EVERY_US", 10_000)
-    monkeypatch.setattr(live_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(topic_reader, "RETRY_S", 0.01)
     made = load(CHAT, CHANGES, tmp_path)
     made_head(tmp_path / "heads" / "mood", made, 1)
     return made

@@ -397,6 +397,27 @@ def test_one_of_hundreds_of_streams_is_found_by_keyboard(page, lobby):
         assert page.value("document.getElementById('stream').value") == "cam-321"
 
 
+def test_what_is_wider_than_a_phone_is_scrolled_by_keyboard(page, lobby):
+    spec, broker = lobby
+    broker.append(result("cam-1"))
+    with monitor_of(spec, connector_for(broker), Shown(troubled())) as monitor:
+        page.size(390, 900)
+        page.open(monitor.url)
+        page.wait_for("document.querySelector('#lanes td') !== null")
+        wide = "[...document.querySelectorAll('main *')].filter((one) => one.clientWidth > 0"
+        wide += " && one.scrollWidth > one.clientWidth + 1"
+        wide += " && ['auto', 'scroll'].includes(getComputedStyle(one).overflowX))"
+        found = page.value(f"{wide}.map((one) => [one.tabIndex, one.ariaLabel])")
+        assert found
+        assert [each for each in found if each[0] != 0 or not each[1]] == []
+        flows = "(() => { document.querySelector('#wires path').classList.add('flows');"
+        flows += " return document.getAnimations().length; })()"
+        assert page.value(flows) > 0
+        reduced = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+        page.ask("Emulation.setEmulatedMedia", features=reduced)
+        assert page.value(flows) == 0
+
+
 def test_everything_that_can_be_used_has_a_name_and_no_id_is_there_twice(page, lobby):
     spec, broker = lobby
     broker.append(result("cam-1"))

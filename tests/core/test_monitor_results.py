@@ -10,6 +10,7 @@ import pytest
 from pipelines import CHAT, broker_for, connector_for, load
 from shown import Events, Shown, ask, monitor_of, port_of
 
+from pipeline.connectors import topic_reader
 from pipeline.monitor import results as results_module
 from pipeline.monitor.events import event_id, result_event, send_events
 from pipeline.monitor.reader import QUEUE_RECORDS, Result
@@ -241,11 +242,11 @@ def test_a_dropped_reader_is_told_so_in_words(broker):
 
 def test_nobody_looking_costs_nothing(broker, monkeypatch):
     monkeypatch.setattr(results_module, "LINGER_US", 0)
-    monkeypatch.setattr(results_module, "POLL_S", 0.01)
+    monkeypatch.setattr(topic_reader, "POLL_S", 0.01)
     feed = ResultFeed(connector_for(broker), "out.results")
     feed.leave(feed.open(None, 0, None, 5))
     with feed._changed:
-        assert feed._changed.wait_for(lambda: feed._thread is None, 5)
+        assert feed._changed.wait_for(lambda: feed._source._thread is None, 5)
     broker.append(result("a", 1))
     again = feed.open(None, 5, None, 5)
     assert [one.id for one in again.take(5)[0]] == ["a/1000000"]
@@ -253,7 +254,7 @@ def test_nobody_looking_costs_nothing(broker, monkeypatch):
 
 
 def test_what_fails_is_told_and_tried_again(broker, monkeypatch):
-    monkeypatch.setattr(results_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(topic_reader, "RETRY_S", 0.01)
     feed = ResultFeed(connector_for(broker), "out.results")
     try:
         reader = feed.open(None, 0, None, 5)

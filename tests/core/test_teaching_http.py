@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -18,8 +19,19 @@ from pipeline.slot.ports import OutRecord
 from pipeline.spec.teaching import teachable
 from pipeline.teaching import Teaching, teaching, watching
 from pipeline.teaching.heads import Heads
+from pipeline.teaching.training_process import TrainingProcess
 from pipeline.training.labels import topic_labels
 
+RULE = """
+import numpy as np
+
+class Last:
+    def __init__(self, *, stages, lengths):
+        pass
+
+    def fuse(self, vectors):
+        return np.zeros(2, np.float32)
+"""
 TOPIC = "out.results.labels"
 WINDOW = {"stream": "s", "start_us": 0, "end_us": SECOND_US}
 
@@ -202,6 +214,50 @@ def test_training_needs_labels_of_two_classes(tmp_path):
         post(monitor, "label", {**WINDOW, "label": "calm"})
         answer = post(monitor, "train", {})
         assert (answer.status, "1 class has labels" in answer.text) == (400, True), answer.text
+
+
+def test_a_kind_of_head_is_chosen_among_those_that_the_file_takes(tmp_path, monkeypatch):
+    started: list[list[str]] = []
+    monkeypatch.setattr(TrainingProcess, "start", lambda _self, asked: started.append(list(asked)))
+    spec = spec_of(tmp_path)
+    broker = broker_for(spec)
+    broker.create_topic(TOPIC, 1)
+    with monitor_of(spec, broker, ["train", "chat.yaml"]) as monitor:
+        training = state(monitor)["training"]
+        on_f = ["linear", "mlp", "logistic", "svm", "naive_bayes"]
+        assert training["kinds"] == ["auto", *on_f]
+        assert (training["usual"], training["unfit"]) == ("linear", None)
+        for second, label in enumerate(["calm", "loud"]):
+            start_us = second * SECOND_US
+            window = {"stream": "s", "start_us": start_us, "end_us": start_us + SECOND_US}
+            post(monitor, "label", {**window, "label": label})
+        for head in (None, "svm", "auto"):
+            assert post(monitor, "train", {"head": head}).status == 200
+        for head in ("gated", "--json", ["svm"], 3):
+            answer = post(monitor, "train", {"head": head})
+            assert (answer.status, "take one of auto, linear" in answer.text) == (400, True)
+    usual, *named = started
+    assert usual[-2:] == ["--keep-rule", "--json"]
+    assert "--head" not in usual
+    assert [each[each.index("--head") + 1] for each in named] == ["svm", "auto"]
+
+
+def test_a_rule_of_ones_own_has_no_head_and_training_says_so_before_it_begins(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "rule_that_teaches.py").write_text(RULE)
+    spec = spec_of(tmp_path, **{"fusion.rule": "rule_that_teaches:Last"})
+    broker = broker_for(spec)
+    broker.create_topic(TOPIC, 1)
+    remedy = "write rule: concat or rule: weighted_sum"
+    with monitor_of(spec, broker, ["train", "chat.yaml"]) as monitor:
+        training = state(monitor)["training"]
+        assert training["kinds"] == []
+        assert remedy in training["unfit"]
+        answer = post(monitor, "train", {})
+        assert (answer.status, remedy in answer.text) == (400, True)
+        assert state(monitor)["training"]["now"] is None
 
 
 def test_a_topic_that_is_missing_is_said_with_the_remedy(tmp_path):

@@ -200,7 +200,7 @@ def test_windows_that_a_stage_fails_on_and_labels_that_fit_nothing(folder, recor
     assert seen.failed == {"seen": shown}
     assert not any(found.there["seen"][at] for at in first)
     (tmp_path / "none.csv").write_text("stream,start_us,end_us,label\nnobody,0,1000000,one\n")
-    with pytest.raises(InvalidInput, match=r"--labels: none of the \d+ windows replayed has"):
+    with pytest.raises(InvalidInput, match=r"--labels: none of the \d+ windows read again has"):
         exported(spec, recorded, tmp_path / "no-set", tmp_path / "none.csv")
     assert not (tmp_path / "no-set" / "features.parquet").exists()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,16 @@ from pipeline.tasks.metrics import METRICS
 
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/motet.json").read_text())
 ALERTS = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
+RECORDED = {
+    rule["record"]: rule["expr"]
+    for group in yaml.safe_load((DEPLOY / "recording.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
+# Metrics of the catalogue that stand in no panel and no alert, each with the reason.
+SHOWN_NOWHERE: dict[str, str] = {}
 
 OF_THE_SCRAPE = {"job", "instance"}
-SELECTOR = re.compile(r"\b([a-z_]+)\s*(?:\{([^}]*)\})?")
+SELECTOR = re.compile(r"\b([a-z][a-z0-9_:]*)\s*(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
 
@@ -44,12 +52,21 @@ def rules() -> list[dict[str, Any]]:
 
 EXPRESSIONS = [(title, expr) for title, expr, _ in dashboard_targets()]
 EXPRESSIONS += [(rule["alert"], rule["expr"]) for rule in rules()]
+EXPRESSIONS += list(RECORDED.items())
+
+
+def kept_labels(expr: str) -> list[set[str]]:
+    """The labels that each `by (...)` of an expression keeps; a quantile takes `le` away."""
+    groups = re.findall(r"\bby \(([^)]*)\)", expr)
+    return [{label.strip() for label in group.split(",")} - {"le"} for group in groups]
 
 
 def labels_of(name: str) -> set[str]:
     """The labels of a series of that name; KeyError where there is no such metric."""
     if name == "up":
         return OF_THE_SCRAPE
+    if ":" in name:
+        return set.intersection(*kept_labels(RECORDED[name]))
     base = re.sub(r"_(bucket|sum|count)$", "", name)
     if base in METRICS and METRICS[base].kind == "histogram":
         assert base != name, f"{name} is a histogram: name its _bucket, _sum or _count"
@@ -62,7 +79,7 @@ def check(expr: str) -> set[str]:
     """The metrics of an expression; AssertionError where a name, label or value is unknown."""
     used = {}
     for name, matchers in SELECTOR.findall(expr):
-        if name.startswith("motet_") or name == "up":
+        if name.startswith("motet_") or ":" in name or name == "up":
             used[name] = labels_of(name)
             for label, _, value in MATCHER.findall(matchers):
                 assert label in used[name], f"{name} has no label {label}"
@@ -87,6 +104,8 @@ def test_every_expression_names_metrics_and_labels_that_there_are(where, expr):
         'motet_windows_total{input="mic"}',
         "sum by (stream) (motet_records_total)",
         'motet_record_fates_total{fate="lost"}',
+        "instance:motet_windows:rate1h",
+        "sum by (input) (instance:motet_windows:rate5m)",
         "rate(motet_commit_seconds[1m])",
         "rate(motet_records_total_bucket[1m])",
     ],
@@ -96,26 +115,61 @@ def test_a_wrong_expression_is_seen(expr):
         check(expr)
 
 
+def recorded_in(expr: str) -> set[str]:
+    return {name for name in check(expr) if ":" in name}
+
+
+def metrics_in(expr: str) -> set[str]:
+    """The metrics of the catalogue that an expression asks, by recorded names too."""
+    found = set()
+    for name in check(expr) - {"up"}:
+        base = re.sub(r"_(bucket|sum|count)$", "", name)
+        found |= metrics_in(RECORDED[name]) if ":" in name else {base}
+    return found
+
+
 def test_the_dashboard_shows_every_metric_that_is_promised():
-    shown = set().union(*(check(expr) for _, expr, _ in dashboard_targets()))
-    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
+    shown = set().union(*(metrics_in(expr) for _, expr, _ in dashboard_targets()))
     assert PROMISED_METRICS - shown == set()
+
+
+def test_every_metric_stands_in_a_panel_or_an_alert_or_is_left_out_for_a_reason():
+    exprs = [expr for _, expr, _ in dashboard_targets()] + [rule["expr"] for rule in rules()]
+    shown = set().union(*map(metrics_in, exprs))
+    assert set(METRICS) - shown == set(SHOWN_NOWHERE)
+
+
+def test_every_recorded_series_is_asked_for():
+    exprs = [expr for _, expr in EXPRESSIONS]
+    asked = set().union(*map(recorded_in, exprs))
+    assert set(RECORDED) - asked == set()
+
+
+def test_the_dashboard_is_what_its_code_declares():
+    """Otherwise: `make dashboard`."""
+    code = "import dashboard; print(dashboard.text(), end='')"
+    written = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=DEPLOY / "grafana",
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert written.stdout == (DEPLOY / "grafana/dashboards/motet.json").read_text()
 
 
 @pytest.mark.parametrize(("title", "expr", "legend"), dashboard_targets())
 def test_a_legend_names_labels_that_its_query_keeps(title, expr, legend):
-    kept = {
-        label.strip()
-        for group in re.findall(r"\bby \(([^)]*)\)", expr)
-        for label in group.split(",")
-    }
-    assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= kept - {"le"}
+    kept = set().union(*kept_labels(expr), *map(labels_of, recorded_in(expr)))
+    assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= kept
 
 
 def test_the_annotations_of_alerts_name_labels_that_their_expression_keeps():
     for rule in rules():
-        groups = [g.split(",") for g in re.findall(r"\bby \(([^)]*)\)", rule["expr"])]
-        kept = {label.strip() for group in groups for label in group} or OF_THE_SCRAPE
+        kept = set().union(*kept_labels(rule["expr"])) or OF_THE_SCRAPE
+        kept |= set().union(*map(labels_of, recorded_in(rule["expr"])))
         told = " ".join(rule["annotations"].values())
         assert set(re.findall(r"\$labels\.(\w+)", told)) <= kept, rule["alert"]
         assert set(rule["annotations"]) == {"summary", "description", "runbook"}
@@ -162,7 +216,8 @@ def test_the_dashboard_is_laid_out_with_units_and_known_variables():
 @needs_prometheus
 def test_promtool_takes_the_rules_and_each_alert_rings_when_it_should():
     cases = Path(__file__).with_name("alerts_test.yml")
-    for command in (["check", "rules", DEPLOY / "alerts.yml"], ["test", "rules", cases]):
+    files = [DEPLOY / "recording.yml", DEPLOY / "alerts.yml"]
+    for command in (["check", "rules", *files], ["test", "rules", cases]):
         done = subprocess.run(
             ["promtool", *map(str, command)],
             capture_output=True,
@@ -172,7 +227,8 @@ def test_promtool_takes_the_rules_and_each_alert_rings_when_it_should():
         )
         assert done.returncode == 0, done.stdout + done.stderr
     text = cases.read_text()
-    assert [rule["alert"] for rule in rules() if rule["alert"] not in text] == []
+    named = [rule["alert"] for rule in rules()] + list(RECORDED)
+    assert [name for name in named if name not in text] == []
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +242,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory):
 
 def _scraped(get: Any) -> bool:
     found = get("query", query="rate(motet_windows_total[30s]) > 0")["result"]
+    recorded = get("query", query='{__name__=~".+:.+"}')["result"]
+    if {one["metric"]["__name__"] for one in recorded} != set(RECORDED):
+        return False
     evaluated = [rule["lastEvaluation"] for g in get("rules")["groups"] for rule in g["rules"]]
     return bool(found) and not any(at.startswith("0001") for at in evaluated)
 
@@ -202,9 +261,9 @@ def test_prometheus_answers_every_expression_of_the_dashboard(ask):
 
 
 @needs_prometheus
-def test_prometheus_evaluates_every_alert(ask):
+def test_prometheus_evaluates_every_rule(ask):
     found = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
-    assert {rule["name"] for rule in found} == {rule["alert"] for rule in rules()}
+    assert {rule["name"] for rule in found} == {rule["alert"] for rule in rules()} | set(RECORDED)
     assert [(rule["name"], rule.get("lastError")) for rule in found if rule["health"] != "ok"] == []
 
 

@@ -16,9 +16,12 @@ from pipeline.monitor import serve
 from pipeline.tasks.host import RunControl
 
 SECONDS = 4
-# Nothing of this happens in a calm run, and the last three are of a run with labels and a head.
-QUIET = {"Dead letters, 1 h", "Restarts, 1 h", "Restarts so far"}
-QUIET |= {"Accuracy", "Word error rate", "Drift"}
+# Nothing of this happens in a calm run; the next are of a run with labels, a head or a cluster.
+QUIET = {"Dead letters, 1 h", "Dead letters", "Restarts, 1 h", "Restarts so far", "Failures"}
+QUIET |= {"Slots that moved", "Pause of a slot that moves", "Nodes that drain, actors that move"}
+QUIET |= {"Gaps in the sound", "Overlaps in the sound"}
+QUIET |= {"Accuracy", "Word error rate", "BLEU", "Drift", "Heads deployed"}
+QUIET |= {"Answers and their labels", "Labels read", "Delay of labels", "Replicas"}
 ALERTS = {
     rule["alert"]
     for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
@@ -76,7 +79,7 @@ def alerts(get) -> dict[str, tuple[str, str]]:
     return {
         rule["name"]: (rule["health"], rule["state"])
         for rule in rules
-        if not rule["lastEvaluation"].startswith("0001")
+        if rule["type"] == "alerting" and not rule["lastEvaluation"].startswith("0001")
     }
 
 

@@ -106,10 +106,11 @@ def _open(lane: State, hold: State) -> str:
 
 def _encoding(stage: State) -> Finding:
     name, waiting = stage["name"], stage["queue_windows"] or 0
-    took = span(stage["compute"]["p50_seconds"] or 0.0)
+    took = stage["compute"]["p50_seconds"]
+    batch = f", and a batch takes {span(took)}" if took else ""
     words = (
         f"Windows close in time, and then wait for {name}: {many(waiting, 'window')} "
-        f"{'is' if waiting == 1 else 'are'} queued or under way there, and a batch takes {took}."
+        f"{'is' if waiting == 1 else 'are'} queued or under way there{batch}."
     )
     return Finding("encoding", words, "stage", name)
 

@@ -30,7 +30,7 @@ function showLabels({ topic, span_seconds: span, unlabelled, classes, text, labe
   }
   showTiles($("scores"), tiles);
   $("over-time").replaceChildren(...(classes?.over_time ?? []).map(column));
-  $("confusion").hidden = !classes;
+  $("confusion").parentElement.hidden = !classes;
   if (classes) showConfusion(classes);
 }
 

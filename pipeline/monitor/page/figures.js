@@ -67,12 +67,13 @@ const REASONS = {
 /** What a lane waits for, without what the row and its heading say already. */
 const inItsRow = (words) => words?.replace(/^waiting for (.*) in lane \d+:/, "$1:") ?? "–";
 
-export function showSlots({ inputs, slots }) {
+export function showSlots({ inputs, slots, owners }) {
   const names = inputs.map((one) => one.name);
-  const head = [["slot", "number"], ["lanes", ""], ["in flight", "number"], ["open", "number"],
+  const several = (owners ?? []).length > 1;
+  const head = [["slot", "number"], ...(several ? [["owner", ""]] : []), ["lanes", ""], ["in flight", "number"], ["open", "number"],
     ...names.map((name) => [`clock of ${name}`, "number"])];
   const rows = slots.slice(0, ROWS).map((slot) => [
-    [String(slot.slot), "number"], [slot.lanes.slice(0, 16).join(", ") + (slot.lanes.length > 16 ? " ..." : ""), ""],
+    [String(slot.slot), "number"], ...(several ? [[slot.owner ?? "on its way", ""]] : []), [slot.lanes.slice(0, 16).join(", ") + (slot.lanes.length > 16 ? " ..." : ""), ""],
     [bytes(slot.in_flight_bytes), "number"], [bytes(slot.open_bytes), "number"],
     ...names.map((name) => [known(slot.clocks[name]) ? clockTime(slot.clocks[name] * 1000, true) : "–", "number"]),
   ]);

@@ -1,9 +1,12 @@
 // A head from the labels: trained by a button, what it came to, put in force and taken back.
 import { clockTime, data, el, known, seconds, table } from "./elements.js";
 
-/** ``order``: sends "train", "stop", "deploy" or "rollback". */
-export function showTraining(target, told, state, order) {
+const KINDS = { auto: "auto: the best of these", naive_bayes: "naive Bayes", svm: "SVM", mlp: "MLP", lstm: "LSTM", cnn: "CNN" };
+
+/** ``order``: sends "train", "stop", "deploy" or "rollback", with what belongs to it. */
+export function showTraining(card, told, state, order) {
   const { training, heads } = told;
+  const { target, kind } = parts(card, training);
   const now = training.now;
   const result = now?.running ? null : training.result;
   const wanted = JSON.stringify([training, heads, state.fusion.head, state.evaluation?.classes, Object.keys(told.counts).length]);
@@ -15,17 +18,31 @@ export function showTraining(target, told, state, order) {
   const inForce = heads.versions.find((one) => one.in_force);
   const fresh = result && result.sha256 !== inForce?.sha256;
   const buttons = [
-    button("train", "Train", !now?.running && training.command && classes > 1, order),
+    button("train", "Train", !now?.running && training.command && !training.unfit && classes > 1, (name) => order(name, { head: kind.value || null })),
     ...(now?.running ? [button("stop", "Stop", true, order)] : []),
     button("deploy", "Deploy", fresh, order),
     button("rollback", "Roll back", heads.before, order),
   ];
   target.replaceChildren(
-    el("h3", "", "The head"), el("p", "teach-keys", ...buttons), ...inWords(told, classes), ...outcome(result),
+    el("p", "teach-keys", ...buttons), ...inWords(told, classes), ...outcome(result),
     ...force(heads, state), ...live(state),
   );
   target.querySelector(".teach-lines")?.toggleAttribute("open", reads);
   if (focused) target.querySelector(`[data-order="${focused}"]`)?.focus();
+}
+
+/** What is chosen stays while the rest is drawn anew. */
+function parts(card, { kinds, usual }) {
+  if (card.childElementCount === 0) {
+    const select = el("select");
+    select.id = "teach-kind";
+    const words = (name) => KINDS[name] ?? name;
+    select.append(new Option(`as usual: ${words(usual)}`, ""), ...kinds.map((name) => new Option(words(name), name)));
+    const choice = el("label", "quiet", "Kind of head ", select);
+    choice.hidden = kinds.length < 2;
+    card.append(el("h3", "", "The head"), choice, el("div"));
+  }
+  return { target: card.lastElementChild, kind: card.querySelector("#teach-kind") };
 }
 
 function button(name, words, can, order) {
@@ -41,7 +58,8 @@ function button(name, words, can, order) {
 }
 
 /** What training needs, or how far it is. */
-function inWords({ training: { command, now } }, classes) {
+function inWords({ training: { command, now, unfit } }, classes) {
+  if (unfit) return [el("p", "some", `No head can be trained for this file: ${unfit}.`)];
   if (!command) return [el("p", "quiet", "Training needs a Kafka: a process of its own reads the topics again.")];
   if (now?.running) {
     const bar = el("progress");
@@ -73,8 +91,15 @@ function outcome(result) {
   table(made, head, rows);
   return [
     headline, el("p", "quiet", `${result.kind}: ${parts}; in training ${share(result.training)}, commonest class ${share(result.majority)}`),
-    ...result.warnings.map((warning) => el("p", "some", warning)), el("div", "wide", made),
+    ...result.warnings.map((warning) => el("p", "some", warning)), scrolled(made),
   ];
+}
+
+/** A table that may be wider than its card: by keyboard it is scrolled as a region. */
+function scrolled(made) {
+  const found = el("div", "wide", made);
+  Object.assign(found, { tabIndex: 0, role: "region", ariaLabel: "Held-out windows by class" });
+  return found;
 }
 
 function force({ versions, problem, keep }, { fusion: { head } }) {

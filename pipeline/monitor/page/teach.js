@@ -1,6 +1,6 @@
 // Teach it: windows labelled by keys, the most instructive first; what is sent and when. The parts
 // that are seen are in teach-window.js and teach-training.js.
-import { $, data, el, known, put, url } from "./elements.js";
+import { $, data, dateAndTime, el, known, put, url } from "./elements.js";
 import { showTraining } from "./teach-training.js";
 import { playWindow, showWindow } from "./teach-window.js";
 
@@ -169,12 +169,13 @@ function build() {
   const form = el("form", "teach-add", name, button("Add class", null));
   form.addEventListener("submit", addClass);
   const panel = el("details", "", el("summary", "", el("h2", "", "Teach it")), el("div", "bar", el("label", "", "Windows of ", stream), form),
-    part("teach-classes", "teach-classes"), part("teach-trouble", "failed"), part("teach-counts", "quiet note"),
+    part("teach-classes", "teach-classes"), part("teach-trouble", "failed"), part("teach-counts", "quiet note"), part("teach-said", "unseen"),
     el("div", "shown", part("teach-window", "card"), part("teach-training", "card")));
   panel.id = "teach-panel";
   $("teach").replaceChildren(panel);
   $("teach").hidden = false;
   $("teach-trouble").setAttribute("role", "status");
+  $("teach-said").setAttribute("role", "status");
   panel.addEventListener("toggle", () => draw());
   document.addEventListener("keydown", onKey);
 }
@@ -203,9 +204,11 @@ function draw() {
   const trouble = failed || told.problem || "";
   $("teach-trouble").hidden = trouble === "";
   put($("teach-trouble"), trouble);
-  put($("teach-counts"), `${told.labels} windows have a label in ${told.topic}. Keys: 1 to ${Math.max(classes.length, 1)} label, s skips, u takes the last one back, p plays the sound.`);
+  const keys = classes.length === 0 ? "" : classes.length === 1 ? "1 labels, " : `1 to ${classes.length} label, `;
+  put($("teach-counts"), `${told.labels} windows have a label in ${told.topic}. Keys: ${keys}s skips, u takes the last one back, p plays the sound.`);
   showWindow($("teach-window"), shown, state, told, { skip: () => { skip(); draw(); }, undo: history.length ? undo : null });
-  showTraining($("teach-training"), told, state, (name) => send(name, {}));
+  put($("teach-said"), shown ? `Window of ${shown.stream}, ${dateAndTime(shown.start_us / 1000)}` : "No window to label");
+  showTraining($("teach-training"), told, state, send);
 }
 
 function showStreams() {
