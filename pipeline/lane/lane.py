@@ -17,6 +17,7 @@ Windows have starts ``k * hop``, so all that happens to a stream happens when th
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 
 from pipeline.lane.kept import KeptOffsets, KeptRecords
 from pipeline.lane.record import Applied, ClosedWindow, Holding, LaneCut, LaneRecord
@@ -24,22 +25,24 @@ from pipeline.lane.spec import LaneSpec
 
 _NEVER = -(1 << 62)  # before all event time
 _REPLAYED = Applied(closed=[], late=(), clock_us=_NEVER, fused=0)
+_NONE_KEPT = KeptRecords()  # where a stream has sent nothing; never added to
 
 
 class _Stream:
     """One stream: raw clocks by gating input, kept records by input, indices of open windows.
 
-    ``order`` is a heap of ``open``. ``wake`` is the index at which the floor will look here again,
-    never above the least that is open or to be dropped (None: it stands in no heap).
+    ``order`` has the indices of open windows, rising. ``wake`` is the index at which the floor will
+    look here again, never above the least that is open or to be dropped (None: it stands in no
+    heap). There may be a million of these, most of them silent: what one holds is memory, and each
+    list of it is time at every full collection of garbage (docs/SCALING.md has both).
     """
 
-    __slots__ = ("kept", "name", "open", "order", "raw", "wake")
+    __slots__ = ("kept", "name", "order", "raw", "wake")
 
     def __init__(self, name: str, gating: int, inputs: int) -> None:
         self.name = name
         self.raw = [_NEVER] * gating
-        self.kept = [KeptRecords() for _ in range(inputs)]
-        self.open: set[int] = set()
+        self.kept = [_NONE_KEPT] * inputs
         self.order: list[int] = []
         self.wake: int | None = None
 
@@ -118,12 +121,12 @@ class Lane:
     def holding(self) -> Holding | None:
         """Who holds the earliest open window back; None where no window is open.
 
-        Looks through all streams, so it is for a person who waits and not for every record.
+        Looks at streams that the floor wakes for that window, and at no others.
         """
         if not self._open.total:
             return None
         k = self._open.least()
-        stream = next(s for s in self._streams.values() if k in s.open)
+        stream = self._holder(k)
         end_us = k * self._hop + self._size
         behind = sorted((raw, g) for g, raw in enumerate(stream.raw) if raw < end_us)
         newest: dict[str, int | None] = {}
@@ -164,11 +167,15 @@ class Lane:
         last = (record.end_us - 1) // hop
         missed = min(last, (bar - self._size) // hop)
         opened = max(first, missed + 1)
+        order = stream.order
         for k in range(opened, last + 1):
-            if k not in stream.open:
-                stream.open.add(k)
-                heapq.heappush(stream.order, k)
-                self._open.add(k)
+            if not order or k > order[-1]:
+                order.append(k)
+            elif order[at := bisect_left(order, k)] != k:
+                order.insert(at, k)
+            else:
+                continue
+            self._open.add(k)
         self._keep(stream, index, record)
         wake = opened if opened <= last else (record.end_us + self._spec.before_us) // hop
         if stream.wake is None or wake < stream.wake:
@@ -220,12 +227,28 @@ class Lane:
     def _keep(self, stream: _Stream, index: int, record: LaneRecord) -> None:
         self.kept_bytes += record.size_bytes
         self._offsets[index].keep(record)
+        if stream.kept[index] is _NONE_KEPT:
+            stream.kept[index] = KeptRecords()
         stream.kept[index].add(record)
 
     def _wake_at(self, stream: _Stream, k: int) -> None:
         stream.wake = k
         self._wake_serial += 1
         heapq.heappush(self._wakes, (k, self._wake_serial, stream))
+
+    def _holder(self, k: int) -> _Stream:
+        """A stream whose earliest open window is k, the earliest of all.
+
+        Its wake is not above k, and in a heap all such stand together at the top.
+        """
+        wakes, places = self._wakes, [0]
+        while True:
+            place = places.pop()
+            if place < len(wakes) and wakes[place][0] <= k:
+                stream = wakes[place][2]
+                if stream.order[:1] == [k]:
+                    return stream
+                places += (2 * place + 2, 2 * place + 1)
 
     def _rise(self, floor_us: int) -> list[ClosedWindow]:
         closed: list[ClosedWindow] = []
@@ -271,8 +294,11 @@ class Lane:
         if closed_to < self._floor:
             closed_to = self._floor
         k = (closed_to - self._size) // self._hop
-        while stream.order and stream.order[0] <= k:
-            closed.append(self._close(stream, heapq.heappop(stream.order)))
+        order = stream.order
+        if order and order[0] <= k:
+            passed = order[: bisect_right(order, k)]
+            del order[: len(passed)]
+            closed += [self._close(stream, index) for index in passed]
         self._drop(stream, (k + 1) * self._hop - self._spec.before_us)
         if stream.wake is None:
             self._rest(stream)
@@ -291,7 +317,6 @@ class Lane:
                 content[name] = records
                 if any(r.end_us > start and r.ts_us < end for r in records):
                     present.append(name)
-        stream.open.remove(k)
         self._open.remove(k)
         return ClosedWindow(stream.name, start, end, content, tuple(sorted(present)))
 
