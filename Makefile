@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo docs example test metrics lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-peers bench-features bench-gpu clean
+.PHONY: help install demo docs example test metrics dashboard lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-flat bench-peers bench-features bench-gpu clean
 .PHONY: eval-classic eval-digits eval-speech eval-stamps eval-translate
 
 help:  ## this list
@@ -45,6 +45,9 @@ test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
 
 metrics: $(STAMP)  ## writes docs/METRICS.md anew from the catalogue
 	$(BIN)/python -m pipeline.tasks.metrics_page > docs/METRICS.md
+
+dashboard: $(STAMP)  ## writes Grafana's dashboard anew from deploy/grafana/dashboard.py
+	$(BIN)/python deploy/grafana/dashboard.py
 
 test-long: $(STAMP)  ## the tests that take a minute or more each, one after the other
 	$(BIN)/pytest -m long $(ARGS)
@@ -103,6 +106,9 @@ bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 bench-peers: $(STAMP)  ## the same job by Quix Streams, Bytewax and Ray Data, each in an environment of its own
 	$(BIN)/python tests/bench/throughput.py \
 		--sides plain,quix,bytewax,ray-data,quix-torch,bytewax-torch,ray-data-torch,local,ray $(ARGS)
+
+bench-flat: $(STAMP)  ## what a window costs against streams, partitions, overlap, inputs, record size
+	$(BIN)/python tests/bench/flat.py --kafka --picture docs/images/flat.png $(ARGS)
 
 bench-features: $(STAMP)  ## audio features against librosa, on one core
 	$(BIN)/python tests/bench/features_bench.py $(ARGS)

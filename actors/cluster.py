@@ -8,7 +8,8 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ import ray
 from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 from ray.job_config import JobConfig
+from ray.util.placement_group import placement_group_table
 
 from actors import ray_words
 from pipeline.clock import monotonic_us
@@ -32,6 +34,7 @@ ENVIRONMENT = {
     "RAY_task_events_report_interval_ms": "0",
 }
 CONNECT_US = 30_000_000
+SETTLE_US, SETTLE_STEP_S = 3_000_000, 0.1  # until Ray's books are right after a run has ended
 GPU_MEMORY = "motet/gpu-memory"  # of each GPU of a node: ray start --labels motet/gpu-memory=80GiB
 _WANTS_TOKEN = (
     "it may want its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
@@ -60,12 +63,75 @@ def connect(spec: PipelineSpec, control: RunControl | None = None) -> Resources:
                 "`ray start --head`, or take `auto` for a local one, or `--local` for none. "
                 f"If there is one, {_WANTS_TOKEN}"
             ) from error
-    return Resources.of(alive_nodes())
+    nodes = alive_nodes()
+    return Resources.of(nodes, free_for(spec.name, nodes))
 
 
 def alive_nodes() -> list[Node]:
-    """Nodes by Ray's ids. Memory of GPUs is known where the label GPU_MEMORY says it."""
-    return [_node(node) for node in ray.nodes() if node["Alive"]]
+    """Nodes that take actors, by Ray's ids: not those that Ray drains.
+
+    Memory of GPUs is known where the label GPU_MEMORY says it.
+    """
+    leaving = draining_nodes()
+    return [_node(node) for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+
+
+def draining_nodes() -> dict[str, int]:
+    """Nodes that Ray gives nothing more to, because they will go: a spot notice, an operator.
+
+    By id, wall clock in milliseconds by when they will be gone; 0 where nobody said.
+    """
+    found: dict[str, int] = ray._private.state.state.get_draining_nodes()
+    return found
+
+
+def address_of(node: str) -> str:
+    """As an operator knows it; its id where Ray does not know it any more."""
+    told = next((each for each in ray.nodes() if each["NodeID"] == node), None)
+    return node[:8] if told is None else f"{told['NodeManagerAddress']} ({node[:8]})"
+
+
+def free_for(name: str, nodes: Sequence[Node]) -> dict[str, tuple[float, float]]:
+    """CPUs and GPUs of each node that a run of this name may take when it begins.
+
+    GPUs that an older run of it holds are among them, since it ends once this one takes over.
+    Where it has just ended they come back a moment after its placement groups have gone.
+    """
+    until_us = monotonic_us() + SETTLE_US
+    while True:
+        free, held = free_of(nodes), _held_by_older(name)
+        free = {node: (cpus, gpus + held.get(node, 0.0)) for node, (cpus, gpus) in free.items()}
+        missed = sum(node.gpus for node in nodes) - sum(gpus for _, gpus in free.values())
+        if missed < 0.01 or monotonic_us() >= until_us:
+            return free
+        time.sleep(SETTLE_STEP_S)
+
+
+def _held_by_older(name: str) -> dict[str, float]:
+    """GPUs by node."""
+    held: dict[str, float] = {}
+    for group in placement_group_table().values():
+        if group["name"].startswith(group_prefix(name)) and group["state"] == "CREATED":
+            for bundle, node in group["bundles_to_node_id"].items():
+                gpus = group["bundles"][bundle].get("GPU", 0.0)
+                held[node] = held.get(node, 0.0) + gpus
+    return held
+
+
+def older_run_holds_gpus(name: str) -> bool:
+    return any(_held_by_older(name).values())
+
+
+def group_prefix(name: str) -> str:
+    """Of the names of a pipeline's placement groups, as `ray list placement-groups` shows them."""
+    return f"motet/{name}/"
+
+
+def free_of(nodes: Iterable[Node]) -> dict[str, tuple[float, float]]:
+    """CPUs and GPUs that are not given out, of each of the nodes."""
+    told = ray._private.state.available_resources_per_node()
+    free = {node.name: told.get(node.name, {}) for node in nodes}
+    return {node: (left.get("CPU", 0.0), left.get("GPU", 0.0)) for node, left in free.items()}
 
 
 def _node(told: dict[str, Any]) -> Node:
@@ -149,7 +215,7 @@ def _own_paths() -> JobConfig:
 
 
 def check_resources(spec: PipelineSpec, resources: Resources) -> None:
-    """What is missing for the demands of the file, all at once."""
-    problems = missing(spec, resources)
+    """What is missing for the demands of the file, all at once; an autoscaler may add it."""
+    problems = [] if spec.ray.autoscaler else missing(spec, resources)
     if problems:
         raise InvalidInput(*problems)

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from actors.logged import Logged
@@ -18,7 +19,7 @@ from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.fusion import FusionTask
-from pipeline.tasks.fusion_runner import FusionRunner
+from pipeline.tasks.fusion_runner import FusionRunner, FusionState
 from pipeline.tasks.host import settle_heap
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, SlotOwner, close_all, fence_all, recover_all
@@ -48,12 +49,12 @@ class FusionActor(Logged):
         self._begin_logs(spec, "fusion", slot=list(slots))
         self._spec = spec
         self._lengths = lengths
+        self._identity = partial(layout.identity, spec, owner=run_id)
+        self._connector = connector
         self._stop = threading.Event()
         self._retry = Retry(self._stop)
-        self._owners = {
-            slot: SlotOwner(layout.identity(spec, slot, run_id), connector, self._retry, again)
-            for slot in slots
-        }
+        self._owners = {slot: self._owner(slot, again) for slot in slots}
+        self._coming: dict[int, SlotOwner] = {}  # of slots that it will take
         fuser = Fuser.under(spec, lengths, head)
         self._tracer = tracer_of(spec.name)
         self._task = FusionTask(spec, lengths, slots, layout.message_bytes, fuser, self._tracer)
@@ -93,11 +94,73 @@ class FusionActor(Logged):
         assert self._runner is not None, "start before meet"
         self._watched.start(self._runner.run)
 
+    # -- slots that come and go while it runs -----------------------------------------------
+
+    def prepare(self, slot: int) -> Ending | None:
+        """Will take a slot that this run has: what may be done before is done, nobody is fenced."""
+        try:
+            self._coming[slot] = self._owner(slot, again=True)
+            self._coming[slot].prepare()
+        except Exception as error:
+            return ending_of(error)
+        return None
+
+    def forget(self, slot: int) -> None:
+        """It will not be taken after all."""
+        owner = self._coming.pop(slot, None)
+        if owner is not None:
+            owner.close()
+
+    def take(
+        self, slot: int, handed: Mapping[int, LaneCut]
+    ) -> tuple[int, dict[int, LaneCut]] | Ending:
+        """Fences the slot's owner before, which has given it up, and claims it.
+
+        ``handed``: by lane, what that has committed last. The epoch, and the claimed cuts.
+        """
+        assert self._runner is not None, "take before meet"
+        owner = self._coming.pop(slot, None) or self._owner(slot, again=True)
+        try:
+            self._retry.call(owner.fence)
+            cuts = self._retry.call(partial(owner.recover, self._spec))
+            owner.demand_handed(cuts, handed)
+        except Exception as error:
+            owner.close()
+            return ending_of(error)
+        self._owners[slot] = owner
+        self._tell_slots()
+        self._runner.take_slot(slot, owner.committer)
+        _log.info("slot %d taken", slot, extra={"facts": {"cuts": _numbers({slot: cuts})}})
+        return owner.epoch, cuts
+
+    def leave(
+        self, slot: int, numbers: Mapping[int, int]
+    ) -> tuple[FusionState, dict[int, LaneCut]]:
+        """Gives a slot up once the last cuts of its ingest half, by lane, are committed.
+
+        What it has counted by then, and by lane the newest cut that it has committed.
+        """
+        assert self._runner is not None, "leave before meet"
+        cuts = self._runner.leave_slot(slot, numbers, self._owners[slot].close).result()
+        state = self._runner.state
+        del self._owners[slot]
+        self._tell_slots()
+        _log.info("slot %d given up", slot, extra={"facts": {"cuts": _numbers({slot: cuts})}})
+        return state, cuts
+
+    def _owner(self, slot: int, again: bool) -> SlotOwner:
+        identity = self._identity(slot=slot)
+        return SlotOwner(identity, self._connector, self._retry, again)
+
+    def _tell_slots(self) -> None:
+        self._owns({slot: owner.epoch for slot, owner in self._owners.items()})
+
     def deliver(self, packed: dict[tuple[int, int], PackedMessages]) -> None:
         """Messages by slot and epoch."""
         current = {
             slot: unpack_messages(messages)
             for (slot, epoch), messages in packed.items()
+            if slot in self._owners
             if epoch == self._owners[slot].epoch
         }
         if current and self._runner is not None:

@@ -81,6 +81,20 @@ class IngestActor(Logged):
     def start(self) -> None:
         self._watched.start(self._runner.run)
 
+    def take(self, slot: int, cuts: Mapping[int, LaneCut], epoch: int) -> None:
+        """Goes on with a slot that the fusion half has claimed under this epoch; reads it then."""
+        self._epochs[slot] = epoch
+        self._owns(self._epochs)
+        self._handed.begin(cuts)
+        self._runner.moves.take(slot, cuts).result()
+
+    def leave(self, slot: int) -> dict[int, int]:
+        """Reads a slot no more and finishes what it has closed; by lane its last cut's number."""
+        numbers = self._runner.moves.leave(slot).result()
+        del self._epochs[slot]
+        self._owns(self._epochs)
+        return numbers
+
     def set_encoders(self, stage: str, replicas: dict[str, Any], number: int = 0) -> None:
         """``number`` grows: it comes back with ``IngestStatus.holding``."""
         with self._replicas_lock:

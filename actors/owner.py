@@ -55,16 +55,17 @@ class OwnerPair:
         head: LoadedHead | None,
         places: Places,
         stop: threading.Event,
+        name: str = "",
     ) -> None:
         """``stop``: the run is told to stop, and waits for no slot any more."""
-        self.slots = list(slots)
+        self.slots = list(slots)  # those that it has now: they come and go
         self._stop = stop
         self._spec = spec
         self._connector = connector
         self._layout = layout
         self._places = places
-        self.name = f"owner-{slots[0]}"
-        self._fusion_args = (spec, connector, layout, list(slots), run_id, dict(lengths))
+        self.name = name or f"owner-{slots[0]}"
+        self._fusion_args = (spec, connector, layout, self.slots, run_id, dict(lengths))
         self._head = head
         self.fusion: Any = None
         self.ingest: Any = None
@@ -72,6 +73,7 @@ class OwnerPair:
         self.drained: Any = None  # reference, while it is not
         self.waiting: list[str] = []
         self.warnings: list[str] = []
+        self._asked: list[Any] = []  # what its halves were asked, and have not been read yet
         self.overdue: list[str] = []
         # Replicas that get batches of its, or have some; None: not told since they were changed.
         self.holding: frozenset[str] | None = None
@@ -80,6 +82,10 @@ class OwnerPair:
         self._cuts: dict[int, dict[int, LaneCut]] = {}
         self.counted = OwnerFigures()
         self.not_ready: str | None = "starting"
+        self.leaving = False  # it is drained here, to go on on another node
+        self.retiring = False  # it gives its slots away, and ends when it has none
+        self.since_s: float | None = None  # when it has come, beside those that were there
+        self._up: list[Any] = []
 
     def spawn(self, again: bool = False) -> None:
         """Starts the processes of both halves and returns at once.
@@ -90,6 +96,14 @@ class OwnerPair:
         ingest_at, fusion_at = self._places.owner(self.name)
         self.fusion = fusion_actor(cpus, fusion_at).remote(*self._fusion_args, self._head, again)
         self.ingest = ingest_actor(cpus, ingest_at).remote(self._spec, self._connector)
+
+    def ask_up(self) -> None:
+        """Of one without slots: asks its processes whether they are there; ``is_up`` says it."""
+        self._up = [self.fusion.fence.remote(), self.ingest.node.remote()]
+
+    def is_up(self) -> bool:
+        """Whether both are there, or one has ended."""
+        return len(ray.wait(self._up, num_returns=len(self._up), timeout=0)[0]) == len(self._up)
 
     def fence(self) -> None:
         """Older owners of the slots can commit nothing from here on; both processes are up."""
@@ -183,10 +197,19 @@ class OwnerPair:
         self.counted.ended()
         self.watches = {}
         self.drained = self.holding = None
+        self._asked = []
         self._told = 0
+        self.leaving = False
 
     def drain(self) -> None:
         control(self.ingest.drain).remote()
+
+    def ask(self) -> None:
+        """Asks both halves; ``status`` waits for the answers."""
+        self._asked = [
+            control(self.ingest.status).remote(self.counted.seen),
+            control(self.fusion.status).remote(),
+        ]
 
     def status(self) -> bool:
         """Whether it is drained and all is committed; refreshes what both halves tell.
@@ -195,13 +218,10 @@ class OwnerPair:
         """
         ingest: IngestStatus
         fusion: FusionStatus
-        ingest, fusion = ray.get(
-            [
-                control(self.ingest.status).remote(self.counted.seen),
-                control(self.fusion.status).remote(),
-            ],
-            timeout=STATUS_S,
-        )
+        if not self._asked:
+            self.ask()
+        asked, self._asked = self._asked, []
+        ingest, fusion = ray.get(asked, timeout=STATUS_S)
         state = fusion.state
         self.counted.told(ingest.view, state)
         self.not_ready = ingest.not_ready
@@ -213,6 +233,11 @@ class OwnerPair:
             raise Hung("its loop hangs")
         # What ingest has sent may still be on its way: fusion must have taken all of it.
         return ingest.drained and state.taken == ingest.delivered and state.idle
+
+    @property
+    def node(self) -> str | None:
+        """Ray's id of the node on which it stands, or is to stand."""
+        return self._places.where(self.name)
 
     @property
     def totals(self) -> Totals:

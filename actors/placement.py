@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from actors.cluster import alive_nodes
+from actors.cluster import alive_nodes, free_of, group_prefix
 from pipeline.scaling.ground import Ground, Need
 from pipeline.scaling.layout import Layout
+from pipeline.scaling.preference import preference
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.planning import Resources, cpus_per_actor, layout, need, owner_count
 
@@ -25,13 +30,19 @@ class Places:
     until one joins, for which its autoscaler is asked by the same group. An owner's two halves
     stand on one node wherever a node has room for both.
 
-    Invariant: a group lives as long as what it was made for: ``gone`` frees what it holds.
+    Invariants: a group lives as long as what it was made for: ``gone`` frees what it holds. A
+    node that Ray drains gets nothing. No replica is added beyond ``ray.cpus`` and ``ray.gpus``.
     """
 
     def __init__(self, spec: PipelineSpec, resources: Resources) -> None:
         self._cpus = cpus_per_actor(spec, resources)
         self._needs = {n: need(spec, n, resources, self._cpus) for n in spec.stages}
+        self._prefix = group_prefix(spec.name)
+        self._serial = 0
+        self._autoscaler = spec.ray.autoscaler
+        self._most = spec.ray.cpus, spec.ray.gpus
         self._groups: dict[str, PlacementGroup] = {}
+        self._held: dict[str, tuple[float, float]] = {}  # by name, CPUs and GPUs
         self._nodes: dict[str, str] = {}  # by name, where it stands, or is to stand
         self._stages: dict[str, str] = {}  # replica -> stage
         planned = layout(spec, resources, owner_count(spec, resources))
@@ -50,15 +61,17 @@ class Places:
 
     def owner(self, name: str) -> list[PlacementGroupSchedulingStrategy]:
         """For the ingest half and the fusion half of an owner."""
-        node = self._next("") or self._ground().owner(self._cpus, near_gpus=self._uses_gpus)
+        ground = self._ground()
+        node = self._next("", ground) or ground.owner(self._cpus, near_gpus=self._uses_gpus)
         self._group(name, [{"CPU": self._cpus}] * 2, node)
         return [self._strategy(name, bundle) for bundle in range(2)]
 
     def replica(self, name: str, stage: str) -> PlacementGroupSchedulingStrategy:
         wanted = self._needs[stage]
-        node = self._next(stage)
+        ground = self._ground()
+        node = self._next(stage, ground)
         if node is None:
-            spot = self._ground().replica(wanted)
+            spot = ground.replica(wanted)
             node = None if spot is None else spot.node
         bundle = {"CPU": wanted.cpus} | ({"GPU": wanted.gpus} if wanted.gpus else {})
         self._group(name, [bundle], node)
@@ -68,6 +81,7 @@ class Places:
     def gone(self, name: str) -> None:
         """It has ended: what it held is free."""
         group = self._groups.pop(name, None)
+        self._held.pop(name, None)
         self._nodes.pop(name, None)
         self._stages.pop(name, None)
         if group is not None:
@@ -80,8 +94,32 @@ class Places:
     # -- asked ----------------------------------------------------------------------------
 
     def room(self, stage: str) -> int:
-        """For how many more replicas of a stage there is a place now."""
+        """For how many more replicas of a stage there is a place now, or will be.
+
+        What waits for a place is what Ray's autoscaler adds nodes for.
+        """
+        allowed = self._allowed(self._needs[stage])
+        return allowed if self._autoscaler else min(allowed, self.room_now(stage))
+
+    def room_elsewhere(self, stage: str) -> int:
+        """For how many replicas there is a place for what a node that will go has now."""
+        return ROOM_MAX if self._autoscaler else self.room_now(stage)
+
+    def room_now(self, stage: str) -> int:
         return self._ground().room(self._needs[stage], ROOM_MAX)
+
+    def owner_room(self) -> bool:
+        """Whether some node has room for an owner."""
+        return self._ground().owner(self._cpus, near_gpus=False) is not None
+
+    def waits(self, name: str) -> bool:
+        """Whether no node has room for it yet."""
+        group = self._groups.get(name)
+        return group is not None and placement_group_table(group).get("state") != "CREATED"
+
+    def where(self, name: str) -> str | None:
+        """The node on which it stands, or is to stand."""
+        return self._nodes.get(name)
 
     def stands(self, name: str, node: str) -> None:
         """Where Ray has put it."""
@@ -90,9 +128,8 @@ class Places:
 
     def near_first(self, owner: str, replicas: Mapping[str, Any]) -> dict[str, Any]:
         """An owner's own node first: of replicas that have as little to do it takes the first."""
-        own = self._nodes.get(owner)
-        order = sorted(replicas, key=lambda name: self._nodes.get(name) != own)
-        return {name: replicas[name] for name in order}
+        nodes = {name: self._nodes.get(name) for name in replicas}
+        return {name: replicas[name] for name in preference(owner, self._nodes.get(owner), nodes)}
 
     # -- how ------------------------------------------------------------------------------
 
@@ -100,21 +137,26 @@ class Places:
     def _uses_gpus(self) -> bool:
         return any(wanted.gpus for wanted in self._needs.values())
 
-    def _next(self, kind: str) -> str | None:
+    def _next(self, kind: str, ground: Ground) -> str | None:
         """Of the plan; ``kind``: a stage, or "" for owners."""
         planned = self._planned.get(kind)
-        return planned.pop() if planned else None
+        node = planned.pop() if planned else None
+        return node if node is not None and ground.has(node) else None
+
+    def _allowed(self, wanted: Need) -> int:
+        """For how many more ``ray.cpus`` and ``ray.gpus`` leave something."""
+        cpus, gpus = self._most
+        left = ROOM_MAX
+        if cpus is not None and wanted.cpus:
+            left = min(left, int((cpus - sum(c for c, _ in self._held.values())) / wanted.cpus))
+        if gpus is not None and wanted.gpus:
+            taken = sum(g for _, g in self._held.values())
+            left = min(left, int((gpus - taken + 1e-6) / wanted.gpus))
+        return max(0, left)
 
     def _ground(self) -> Ground:
         nodes = alive_nodes()
-        free = ray._private.state.available_resources_per_node()
-        left = {
-            node.name: (
-                free.get(node.name, {}).get("CPU", 0.0), free.get(node.name, {}).get("GPU", 0.0)
-            )
-            for node in nodes
-        }  # fmt: skip
-        ground = Ground(nodes, left)
+        ground = Ground(nodes, free_of(nodes))
         by_stage: dict[str, list[str]] = {}
         owners = []
         for name, node in self._nodes.items():
@@ -127,8 +169,14 @@ class Places:
 
     def _group(self, name: str, bundles: list[dict[str, float]], node: str | None) -> None:
         one_node = len(bundles) == 1 or self._together
+        self._serial += 1  # Ray knows the name of a group that was just removed for a while
+        self._held[name] = (
+            sum(bundle["CPU"] for bundle in bundles),
+            sum(bundle.get("GPU", 0.0) for bundle in bundles),
+        )
         self._groups[name] = placement_group(
             bundles,
+            name=f"{self._prefix}{name}/{self._serial}",
             strategy="STRICT_PACK" if one_node else "PACK",
             _soft_target_node_id=node if one_node else None,
         )

@@ -19,12 +19,13 @@ from pipeline.connectors.environment import CONSUMER_ENV
 THREADS_ENV = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 WATCH = "watch"  # calls that wait: for an actor's end, or until it is drained
 CONTROL = "control"  # calls that must be answered while it works
+MOVES = "moves"  # calls that wait until a slot is taken or has left
 # Batches that wait inside a replica, of all ingest actors together; Ray keeps those beyond.
 DOOR_BATCHES = 16
 
 
 def _actor(cls: type, num_cpus: float, **options: Any) -> Any:
-    remote = ray.remote(concurrency_groups={WATCH: 2, CONTROL: 2})(cls)
+    remote = ray.remote(concurrency_groups={WATCH: 2, CONTROL: 2, MOVES: 2})(cls)
     return remote.options(
         num_cpus=num_cpus,
         max_restarts=0,
@@ -65,6 +66,11 @@ def encoder_actor(num_cpus: float, num_gpus: float, where: Any) -> Any:
 def control(method: Any) -> Any:
     """A method of a handle, called beside the actor's work."""
     return method.options(concurrency_group=CONTROL)
+
+
+def moves(method: Any) -> Any:
+    """A method of a handle that gives or takes a slot."""
+    return method.options(concurrency_group=MOVES)
 
 
 def watch(handle: Any) -> Any:

@@ -8,25 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from actors.answers import ROOM_S_MAX, answered, why_of
 from actors.placement import Places
 from actors.remote import control, encoder_actor, watch
 from actors.view import ClusterView
 from pipeline.clock import monotonic_us
-from pipeline.errors import MotetError
+from pipeline.scaling.draining import Stands
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.planning import Resources, neighbours
 from pipeline.tasks.stage_scaling import Numbers
-
-START_S_MAX = 120.0
 
 Count = Callable[[str, str, str, str], None]  # role, word, what ended, cause
 
 
 @dataclass(slots=True)
 class _Replica:
-    """``added``: while it runs, by scaling; it has not been ready yet while ``loading``."""
+    """``added``: while it runs, by scaling; it has not been ready yet while ``loading``.
+
+    ``follows``: the one whose place it takes once it is ready.
+    """
 
     stage: str
     handle: Any
@@ -35,6 +36,8 @@ class _Replica:
     added: bool = False
     draining: bool = False
     hung: bool = False  # it was killed for it
+    follows: str | None = None
+    waited: bool = False  # it was ended since no node had room for it
 
 
 class Replicas:
@@ -42,7 +45,8 @@ class Replicas:
 
     Invariants: as many are alive or loading as ``scale`` was told last, at first as the file
     demands; batches go to those that have loaded, as long as there are any. One that is taken
-    away gets no more, and ends once no owner may have a batch with it.
+    away gets no more, and ends once no owner may have a batch with it. One that follows another
+    counts in its place: as long as both are there, only the one before is counted.
     """
 
     def __init__(
@@ -77,7 +81,14 @@ class Replicas:
             for _ in range(wanted):
                 self._start(stage)
 
-    def _start(self, stage: str, *, loading: bool = False, added: bool = False) -> None:
+    def _start(
+        self,
+        stage: str,
+        *,
+        loading: bool = False,
+        added: bool = False,
+        follows: str | None = None,
+    ) -> None:
         """``loading``: others work meanwhile, and it is told of once it is ready."""
         self._serial += 1
         name = f"{stage}-{self._serial}"
@@ -85,7 +96,9 @@ class Replicas:
         handle = encoder_actor(need.cpus, need.gpus, where).remote(
             self._spec, stage, self._lengths, need.gpus, self._neighbours[stage]
         )
-        self._replicas[name] = _Replica(stage, handle, monotonic_us(), loading, added)
+        self._replicas[name] = _Replica(
+            stage, handle, monotonic_us(), loading, added, follows=follows
+        )
         self._watches[watch(handle)] = name
         if loading:
             self._loading[control(handle.device).remote()] = name
@@ -118,11 +131,24 @@ class Replicas:
         return {stage: self.usable(stage) for stage in self._spec.stages}
 
     def numbers(self, stage: str) -> Numbers:
-        mine = [replica for replica in self._replicas.values() if replica.stage == stage]
+        mine = [
+            replica
+            for replica in self._replicas.values()
+            if replica.stage == stage and not self._stands_by(replica)
+        ]
         staying = [replica for replica in mine if not replica.draining]
         loading = sum(replica.loading for replica in staying)
         ready, draining = len(staying) - loading, len(mine) - len(staying)
         return Numbers(ready, loading, draining, self._failed[stage], self._load_s[stage])
+
+    def standing(self, nodes: Mapping[str, str]) -> tuple[Stands, ...]:
+        """Those that are not taken away; ``nodes``: by name, the node, where it is known."""
+        followed = {replica.follows for replica in self._replicas.values()}
+        return tuple(
+            Stands(name, each.stage, nodes.get(name), not each.loading, name in followed)
+            for name, each in self._replicas.items()
+            if not each.draining
+        )
 
     def pids(self) -> list[int]:
         handles = [handle for replicas in self.handles.values() for handle in replicas.values()]
@@ -130,18 +156,43 @@ class Replicas:
 
     # -- told -----------------------------------------------------------------------------
 
-    def scale(self, stage: str, wanted: int) -> None:
-        """So many from now on; the owners must be told of ``usable`` after it."""
+    def scale(self, stage: str, wanted: int, leaving: Collection[str] = ()) -> None:
+        """So many from now on; the owners must be told of ``usable`` after it.
+
+        ``leaving``: those whose nodes will go.
+        """
         self.wanted[stage] = wanted
-        staying = list(self.handles[stage])
+        found = self.handles[stage]
+        staying = [name for name in found if not self._stands_by(self._replicas[name])]
         for _ in range(wanted - len(staying)):
             self._start(stage, loading=True, added=True)
-        # Those that load go first, then those that came last.
-        staying.sort(key=lambda name: not self._replicas[name].loading)
-        loading = sum(self._replicas[name].loading for name in staying)
-        leaving = [*reversed(staying[:loading]), *reversed(staying[loading:])]
-        for name in leaving[: max(0, len(staying) - wanted)]:
-            self._replicas[name].draining = True
+        # Those whose nodes will go are the first to go, then those that load, then the newest.
+        staying.reverse()
+        staying.sort(key=lambda n: (n not in leaving, not self._replicas[n].loading))
+        for name in staying[: max(0, len(staying) - wanted)]:
+            self.release(name)
+            for replica in self._replicas.values():
+                replica.draining |= replica.follows == name
+
+    def replace(self, name: str) -> None:
+        """Another one is started elsewhere; once it is ready this one gets no more batches."""
+        self._start(self._replicas[name].stage, loading=True, follows=name)
+
+    def release(self, name: str) -> str:
+        """It gets no more batches, once the owners are told; its stage."""
+        replica = self._replicas[name]
+        replica.draining = True
+        return replica.stage
+
+    def give_up_waiting(self) -> None:
+        """Ends those that were added and for which no node has had room for long."""
+        long_ago_us = monotonic_us() - round(ROOM_S_MAX * 1e6)
+        for name, replica in self._replicas.items():
+            if not replica.added or not replica.loading or replica.waited:
+                continue
+            if replica.since_us < long_ago_us and self._places.waits(name):
+                replica.waited = True
+                ray.kill(replica.handle)
 
     def respec(self, spec: PipelineSpec, stages: Iterable[str]) -> None:
         """The file with other limits of these stages; replicas that start later have them too."""
@@ -159,9 +210,12 @@ class Replicas:
             return self._ended(self._watches.pop(reference), reference)
         name = self._loading.pop(reference, None)
         replica = None if name is None else self._replicas.get(name)
-        if replica is None or not _answered(reference):
+        if replica is None or not answered(reference):
             return None  # where it died instead, its watch tells
         replica.loading = False
+        if replica.follows in self._replicas:
+            self._replicas[replica.follows].draining = True
+        replica.follows = None
         self._load_s[replica.stage] = (monotonic_us() - replica.since_us) / 1e6
         return replica.stage
 
@@ -171,15 +225,25 @@ class Replicas:
         self._places.gone(name)
         if replica.draining:
             return replica.stage
-        if replica.added and replica.loading:
-            self._failed[replica.stage] += 1
-            self.wanted[replica.stage] -= 1
-            self._say(f"motet: warning: replica {name} did not start ({_why(reference)})")
+        if replica.loading and (replica.added or self._stands_by(replica)):
+            if replica.added:
+                self._failed[replica.stage] += 1
+                self.wanted[replica.stage] -= 1
+            why = "no node had room for it" if replica.waited else why_of(reference)
+            self._say(f"motet: warning: replica {name} did not start ({why})")
             return replica.stage
         cause = "it held a batch for too long" if replica.hung else "its process died"
         self._count("encoder", "hung" if replica.hung else "died", name, cause)
-        self._start(replica.stage, loading=True)
+        if not any(other.follows == name for other in self._replicas.values()):
+            self._start(replica.stage, loading=True)
         return replica.stage
+
+    def _stands_by(self, replica: _Replica) -> bool:
+        """Whether it only loads for the place of one that still works."""
+        if not replica.loading or replica.follows is None:
+            return False
+        before = self._replicas.get(replica.follows)
+        return before is not None and not before.draining
 
     def end(self, overdue: Iterable[str]) -> None:
         """Kills those that hang; their watches tell, and new ones are started."""
@@ -199,40 +263,3 @@ class Replicas:
     def close(self) -> None:
         for replica in self._replicas.values():
             ray.kill(replica.handle)
-
-
-def _answered(reference: Any) -> bool:
-    try:
-        ray.get(reference)
-    except (RayActorError, RayTaskError):
-        return False
-    return True
-
-
-def _why(reference: Any) -> str:
-    try:
-        ray.get(reference)
-    except (RayActorError, RayTaskError) as error:
-        return cause_of(error)
-    return "it ended"
-
-
-def device_of(name: str, reference: Any) -> dict[str, object]:
-    """Waits for a replica: one whose device is not as demanded ends the run here."""
-    try:
-        told: dict[str, object] = ray.get(reference, timeout=START_S_MAX)
-    except GetTimeoutError as error:
-        raise MotetError(
-            f"stage replica {name}: Ray placed it nowhere within "
-            f"{START_S_MAX:g} s; free CPUs or GPUs, or lower replicas and num_gpus"
-        ) from error
-    except (RayActorError, RayTaskError) as error:
-        raise MotetError(f"stage replica {name}: {cause_of(error)}") from error
-    return told
-
-
-def cause_of(error: BaseException) -> str:
-    """The line of one of Ray's errors that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # behind that stand half a page of guesses about the machine
-    return lines[-1].partition(" Worker exit type:")[0] if lines else repr(error)

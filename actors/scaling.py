@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from actors.owner import OwnerPair
 from actors.placement import Places
 from actors.replicas import Replicas
 from actors.view import ClusterView
 from pipeline.spec import PipelineSpec
-from pipeline.tasks.stage_scaling import StageScaling
+from pipeline.tasks.stage_scaling import Change, StageScaling
 
 
 class Scaling:
@@ -39,8 +39,13 @@ class Scaling:
         for stage in stages:
             self._scaling.set_stage(stage, spec.stages[stage])
 
-    def look(self, now_s: float, owners: Iterable[OwnerPair]) -> set[str]:
-        """After each round of answers; the stages whose usable replicas are others now."""
+    def look(
+        self, now_s: float, owners: Iterable[OwnerPair], leaving: Collection[str] = ()
+    ) -> set[str]:
+        """After each round of answers; the stages whose usable replicas are others now.
+
+        ``leaving``: replicas whose nodes will go.
+        """
         for name, told in self._view.devices.items():
             self._places.stands(name, str(told["node"]))
         self._let_go(owners)
@@ -51,11 +56,22 @@ class Scaling:
         changes = self._scaling.look(now_s, figures, numbers, self._places.room)
         for change in changes:
             self._say(f"motet: {change}")
-            self._replicas.scale(change.stage, change.after)
+            self._say_asked(change)
+            self._replicas.scale(change.stage, change.after, leaving)
+        self._replicas.give_up_waiting()
         for line in self._scaling.limits(now_s):
             self._say(f"motet: {line}")
         self._view.scaled(self._scaling.views())
         return {change.stage for change in changes}
+
+    def _say_asked(self, change: Change) -> None:
+        """What has no place waits for one, and Ray tells its autoscaler by itself."""
+        more, room = change.after - change.before, self._places.room_now(change.stage)
+        if more > room:
+            self._say(
+                f"motet: stages.{change.stage}: the cluster has a place for {room} of {more} "
+                "more; Ray's autoscaler is asked for the rest"
+            )
 
     def _let_go(self, owners: Iterable[OwnerPair]) -> None:
         holding: set[str] = set()

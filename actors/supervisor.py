@@ -6,26 +6,27 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
 
-from actors.cluster import check_resources, connect
-from actors.owner import Hung, OwnerPair, error_of
+from actors.answers import ROOM_S_MAX, START_S_MAX, device_of
+from actors.cluster import check_resources, connect, older_run_holds_gpus
+from actors.draining import Draining
+from actors.owner import OwnerPair
+from actors.owners import Owners
 from actors.placement import Places
 from actors.remote import control
-from actors.replicas import Replicas, cause_of, device_of
+from actors.replicas import Replicas
 from actors.scaling import Scaling
 from actors.view import ClusterView
 from pipeline import logs
 from pipeline.clock import monotonic_us
 from pipeline.encoders.checking import check_pipeline
-from pipeline.errors import Fenced, MotetError, TakenOver, Unreachable
+from pipeline.errors import MotetError
 from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.change_watch import ChangeWatch
-from pipeline.tasks.changing import HEAD, live_values
+from pipeline.tasks.changing import HEAD, OWNERS, live_values
 from pipeline.tasks.ending import CLOSE_S, DRAIN_S_MAX, await_readable, unfinished
 from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.host import RunControl
@@ -61,9 +62,9 @@ class Supervisor:
         self._connector = connector
         self._lengths = check_pipeline(spec)
         self._places = Places(spec, resources)
+        self._resources = resources
         self._owner_count = owner_count(spec, resources)
-        self._owners: list[OwnerPair] = []
-        self._ends: Mapping[TopicPartition, int] | None = None
+        self._run_id = uuid.uuid4().hex[:12]
         self.restarts: dict[str, int] = {}  # role -> count
         self._heads = HeadWatch(spec, self._lengths)
         self._changes = ChangeWatch(spec)
@@ -73,6 +74,13 @@ class Supervisor:
             spec, self._lengths, resources, self._places, self.view, self._count, steering.say
         )
         self._scaling = Scaling(spec, self._replicas, self._places, self.view, steering.say)
+        self._fleet = Owners(
+            self._pair, lambda: self._replicas.all_usable, self.view, steering, self._count
+        )
+        self._owners = self._fleet.pairs
+        self._draining = Draining(
+            self._replicas, self._places, self.view, steering.say, self._fleet.replace
+        )
         self._level = logs.level()
         steering.show(self.view)
 
@@ -83,17 +91,15 @@ class Supervisor:
 
         ``ends``: the owners will run up to there (``--until-end``).
         """
-        self._ends = ends
+        self._fleet.ends = ends
+        self._layout = layout
         self._replicas.start()
-        run_id = uuid.uuid4().hex[:12]
-        slots = layout.slots(self._spec)
-        for place in range(self._owner_count):
-            owned = slots[place :: self._owner_count]
-            if owned:
-                self._owners.append(self._pair(layout, owned, run_id))
-        for owner in self._owners:
-            owner.spawn()
-        self.view.await_devices(device_of)
+        self._fleet.spread(layout.slots(self._spec), self._owner_count)
+        # An older run of this pipeline ends only when it is fenced, and what it holds is ours then.
+        waits = older_run_holds_gpus(self._spec.name)
+        limit_s = ROOM_S_MAX if self._spec.ray.autoscaler else START_S_MAX
+        if not waits:
+            self.view.await_devices(partial(device_of, limit_s=limit_s))
         # The first owner has slot 0: stale_ids says why the order is this one.
         for owner in self._owners:
             owner.fence()
@@ -101,6 +107,8 @@ class Supervisor:
         for owner in self._owners:
             owner.recover()
             owner.introduce(ends, self._replicas.handles)
+        if waits:
+            self.view.await_devices(partial(device_of, limit_s=limit_s))
 
     def _fence_stale(self, layout: Layout) -> None:
         retry = Retry(self._steering.stop)
@@ -113,25 +121,40 @@ class Supervisor:
 
     def begin(self) -> None:
         """Lets the owners run."""
-        for owner in self._owners:
-            owner.begin()
+        self._fleet.begin()
         self._status()
+        self._draining.start()
         if self._steering.swap_heads:
             self._heads.start()
             self._changes.start()
 
-    def _pair(self, layout: Layout, slots: list[int], run_id: str) -> OwnerPair:
+    def _pair(self, slots: list[int], name: str) -> OwnerPair:
         return OwnerPair(
             self._spec,
             self._connector,
-            layout,
+            self._layout,
             slots,
-            run_id,
+            self._run_id,
             self._lengths,
             self._heads.head,
             self._places,
             self._steering.stop,
+            name,
         )
+
+    def move_slot(self, slot: int, taker: str) -> None:
+        """From any thread: a slot is to go to the owner of that name, while all go on."""
+        self._fleet.moves.ask(slot, next(o for o in self._owners if o.name == taker))
+
+    def empty_node(self, node: str) -> None:
+        """What owners on a node have goes to others: another owner starts for each elsewhere."""
+        for owner in list(self._owners):
+            if self._places.where(owner.name) == node:
+                self._fleet.replace(owner)
+
+    def slots(self) -> dict[str, list[int]]:
+        """By owner, the slots that it has."""
+        return {owner.name: sorted(owner.slots) for owner in list(self._owners)}
 
     def pids(self) -> dict[str, list[int]]:
         """Process ids by role: ``ingest``, ``fusion``, ``encoder``."""
@@ -149,14 +172,14 @@ class Supervisor:
         status_at = time.monotonic()
         while True:
             self._look(LAST_TICK_S if self._some_drained else TICK_S)
+            self._fleet.look(time.monotonic())
             self._take_changes()
             self._swap_head()
             self._tell_level()
             now = time.monotonic()
             if self._steering.stop.is_set() and draining_until is None:
                 draining_until = now + DRAIN_S_MAX
-                for owner in self._owners:
-                    owner.drain()
+                self._fleet.drain()
             ending = self._steering.until_end or draining_until is not None
             if now >= status_at or (ending and self._some_drained):
                 status_at = now + STATUS_EVERY_S
@@ -165,10 +188,7 @@ class Supervisor:
                     break
             if draining_until is not None and now > draining_until:
                 raise unfinished(self.view.snapshot().not_ready)
-        totals = Totals()
-        for owner in self._owners:
-            totals.add(owner.totals)
-        return totals
+        return self._fleet.totals
 
     def _take_changes(self) -> None:
         """What ``motet scale`` or ``motet apply`` changed meanwhile."""
@@ -178,11 +198,14 @@ class Supervisor:
         spec = self._spec = self._changes.spec
         self.view.values = live_values(spec)
         self._steering.say(f"motet: {', '.join(keys)} changed; in force from now on")
-        stages = {key.split(".")[1] for key in keys if key != HEAD}
+        stages = {key.split(".")[1] for key in keys if key not in (HEAD, OWNERS)}
         for owner in self._owners:
             owner.respec(spec, stages)
         self._replicas.respec(spec, stages)
         self._scaling.respec(spec, stages)
+        self._fleet.anew()
+        if OWNERS in keys:
+            self._fleet.resize(owner_count(spec, self._resources))
         if HEAD in keys:
             self._heads.follow(spec)
 
@@ -192,6 +215,7 @@ class Supervisor:
             self._steering.say(self._heads.line)
             for owner in self._owners:
                 owner.swap(self._heads.head)
+            self._fleet.anew()
 
     def _tell_level(self) -> None:
         """A level of the logs that was changed meanwhile goes to every actor."""
@@ -211,6 +235,7 @@ class Supervisor:
         """Closes the producers properly, as far as they still answer, and frees all actors."""
         self._heads.close()
         self._changes.close()
+        self._draining.close()
         stopping = [ref for owner in self._owners for ref in owner.stop()]
         if stopping:
             ray.wait(stopping, num_returns=len(stopping), timeout=CLOSE_S)
@@ -221,58 +246,28 @@ class Supervisor:
 
     def _look(self, tick_s: float) -> None:
         """Sees at once what has ended, and starts it anew."""
-        refs = [ref for owner in self._owners for ref in owner.watches]
-        refs += [owner.drained for owner in self._owners if owner.drained]
-        refs += self._replicas.references
+        refs = [*self._replicas.references, *self._fleet.references]
         ready, _ = ray.wait(refs, num_returns=1, timeout=tick_s)
         for ref in ready:
             stage = self._replicas.looked_at(ref)
             if stage is not None:
                 self._tell_replicas(stage)
-                continue
-            for owner in self._owners:
-                if ref == owner.drained:
-                    owner.drained = None
-                elif ref in owner.watches:
-                    self._ended(owner, ref)
-                    break
+            else:
+                self._fleet.looked_at(ref)
 
     def _tell_replicas(self, stage: str) -> None:
         for owner in self._owners:
             owner.set_encoders(stage, self._replicas.usable(stage))
 
-    def _ended(self, owner: OwnerPair, ref: Any) -> None:
-        role = owner.watches[ref]
-        try:
-            ending = ray.get(ref)
-        except RayActorError as error:
-            self._restart(owner, role, "died", cause_of(error))
-        else:
-            ended = error_of(ending)
-            if not isinstance(ended, Fenced) or isinstance(ended, TakenOver):
-                raise ended
-            owner.demand_ours()
-            self._restart(owner, role, "fenced", "fenced, though no other run has its slots")
-
     def _status(self) -> bool:
-        done = True
-        for owner in self._owners:
-            owner.warnings.clear()
-            try:
-                done &= owner.status()
-            except GetTimeoutError:
-                self._restart(owner, "owner", "unanswered", "did not answer")
-                done = False
-            except Hung as error:
-                self._restart(owner, "owner", "hung", str(error))
-                done = False
-            except RayActorError:
-                done = False  # its watch tells, and then it is restarted
+        done = self._fleet.status()
         self._replicas.end({name for owner in self._owners for name in owner.overdue})
         warnings = [line for owner in self._owners for line in owner.warnings]
         warnings += [*self._heads.news(), *self._changes.news()]
         self.view.show(self._owners, self._replicas.handles, warnings)
-        for stage in self._scaling.look(time.monotonic(), self._owners):
+        now = time.monotonic()
+        changed = self._scaling.look(now, self._owners, self._draining.leaving)
+        for stage in changed | self._draining.look(now, self._owners):
             self._tell_replicas(stage)
         self._telling.look(
             monotonic_us(),
@@ -282,27 +277,6 @@ class Supervisor:
             self.view.snapshot().troubles,
         )
         return done
-
-    def _restart(self, owner: OwnerPair, role: str, word: str, cause: str) -> None:
-        """Both halves anew; one that dies while it starts is started again.
-
-        ``word`` is the cause as the metric has it, ``cause`` as a person is told.
-        """
-        owner.last_words(role)
-        while True:
-            owner.kill()
-            self._count(role, word, f"slots {owner.slots}", cause)
-            try:
-                owner.spawn(again=True)
-                owner.fence()
-                owner.recover()
-                owner.introduce(self._ends, self._replicas.all_usable)
-                owner.begin()
-                return
-            except RayActorError as error:
-                word, cause = "died", cause_of(error)
-            except Unreachable as error:  # its source: the broker has gone since it was fenced
-                word, cause = "unreachable", cause_of(error)
 
     def _count(self, role: str, word: str, what: str, cause: str) -> None:
         self.restarts[role] = self.restarts.get(role, 0) + 1

@@ -31,8 +31,7 @@ class Assignment:
     jobs: list[StageJob]
 
 
-@dataclass(frozen=True, slots=True)
-class StageDone:
+class StageDone(NamedTuple):
     """One stage of one window is done: it gave an output, or has failed.
 
     ``ready_us``: since when it could run; ``began_us``: when its batch did, None where none did.

@@ -72,10 +72,15 @@ class Ground:
     def __init__(
         self, nodes: Iterable[Node], free: Mapping[str, tuple[float, float]] | None = None
     ) -> None:
-        """``free``: by node, CPUs and GPUs that are left; without it nothing is taken."""
+        """``free``: by node, CPUs and GPUs that are left; without it nothing is taken.
+
+        A node that it does not name has none.
+        """
         self._places = {}
         for node in nodes:
-            cpus, gpus = (node.cpus, float(node.gpus)) if free is None else free[node.name]
+            cpus, gpus = (node.cpus, float(node.gpus))
+            if free is not None:
+                cpus, gpus = free.get(node.name, (0.0, 0.0))
             # Which GPUs are shared Ray does not tell: as few as may be are taken to be.
             shares = [min(1.0, max(0.0, gpus - number)) for number in range(node.gpus)]
             each = [_Gpu(share, node.gpu_memory_bytes) for share in shares]
@@ -92,6 +97,9 @@ class Ground:
             for name in names:
                 if name in self._places:
                     self._places[name].replicas[stage] += 1
+
+    def has(self, node: str) -> bool:
+        return node in self._places
 
     # -- given out ------------------------------------------------------------------------
 

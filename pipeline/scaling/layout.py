@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.scaling.ground import Ground, Need, Node, Spot
@@ -27,18 +27,23 @@ class Layout(NamedTuple):
 
 
 def lay_out(
-    nodes: Sequence[Node], owners: int, owner_cpus: float, needs: Sequence[tuple[Need, int]]
+    nodes: Sequence[Node],
+    owners: int,
+    owner_cpus: float,
+    needs: Sequence[tuple[Need, int]],
+    free: Mapping[str, tuple[float, float]] | None = None,
 ) -> Layout:
     """Owners first, then replicas, those that take most of a GPU before others.
 
     ``owner_cpus``: of each of an owner's two actors. ``needs``: a replica's, and how many.
+    ``free``: by node, CPUs and GPUs that are left; without it nothing is taken.
     """
     near = any(need.gpus for need, _ in needs)
-    first = _lay_out(nodes, owners, owner_cpus, needs, near)
+    first = _lay_out(nodes, owners, owner_cpus, needs, free, near)
     if not first.lacking or not near:
         return first
     # CPUs of the nodes with GPUs may be too few for both.
-    second = _lay_out(nodes, owners, owner_cpus, needs, False)
+    second = _lay_out(nodes, owners, owner_cpus, needs, free, False)
     return min(first, second, key=lambda layout: sum(n for n, _ in layout.lacking.values()))
 
 
@@ -47,9 +52,10 @@ def _lay_out(
     owners: int,
     owner_cpus: float,
     needs: Sequence[tuple[Need, int]],
+    free: Mapping[str, tuple[float, float]] | None,
     near: bool,
 ) -> Layout:
-    ground = Ground(nodes)
+    ground = Ground(nodes, free)
     lacking: dict[str, tuple[int, str]] = {}
     placed = tuple(ground.owner(owner_cpus, near_gpus=near) for _ in range(owners))
     if None in placed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr
 
@@ -20,6 +20,7 @@ from pipeline.spec.fields import (
     PartName,
     Percent,
     PipelineName,
+    Real,
     Size,
     Start,
     Text,
@@ -107,6 +108,18 @@ class RaySpec(Section):
 
     address: Text = Field(
         default="auto", description="auto (a local Ray where none runs), or an address"
+    )
+    cpus: Annotated[Real, Field(gt=0)] | None = Field(
+        default=None, description="CPUs of the cluster that it may take; all that are free"
+    )
+    gpus: Whole | None = Field(
+        default=None, ge=0, description="GPUs of the cluster that it may take; all that are free"
+    )
+    owners: Whole | None = Field(
+        default=None, ge=1, le=10_000, description="ingest and fusion actors; one for every 4 CPUs"
+    )
+    autoscaler: Truth = Field(
+        default=False, description="whether Ray's autoscaler adds nodes for what has no place"
     )
 
 

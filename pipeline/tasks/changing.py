@@ -15,6 +15,7 @@ from pipeline.spec.stage_models import Replicas
 
 STAGE_KEYS = ("replicas.min", "replicas.max", "batch_max", "latency_target", "timeout")
 HEAD = "fusion.head"
+OWNERS = "ray.owners"
 # What decides about records, beside what the stages say of their context (``decision_hash``).
 DECIDES = ("inputs", "windows", "limits.record_bytes", "limits.record_span", "limits.pixels")
 _ATTRIBUTES = {"latency_target": "latency_target_us", "timeout": "timeout_us"}
@@ -32,7 +33,7 @@ def live_values(spec: PipelineSpec) -> dict[str, Any]:
 
 
 def is_live(key: str, spec: PipelineSpec) -> bool:
-    if key == HEAD:
+    if key in (HEAD, OWNERS):
         return True
     part, _, rest = key.partition(".")
     stage, _, name = rest.partition(".")
@@ -111,7 +112,10 @@ def changed(spec: PipelineSpec, values: Mapping[str, Any]) -> PipelineSpec:
     fusion = spec.fusion
     if HEAD in values and values[HEAD] != fusion.head:
         fusion = fusion.model_copy(update={"head": values[HEAD]})
-    return spec.model_copy(update={"stages": stages, "fusion": fusion})
+    ray = spec.ray
+    if OWNERS in values:
+        ray = ray.model_copy(update={"owners": values[OWNERS]})
+    return spec.model_copy(update={"stages": stages, "fusion": fusion, "ray": ray})
 
 
 def _flat(prefix: str, value: Any) -> dict[str, Any]:

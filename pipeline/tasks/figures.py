@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from pipeline.tasks.metrics import METRICS
 
@@ -79,6 +80,8 @@ class Figures:
         together = METRICS[name].together
         if together == "max":
             return max(values)
+        if together == "any":  # owners send when their own windows close: as if by chance
+            return 1 - prod(1 - share for share in values)
         return sum(values) / (len(values) if together == "mean" else 1)
 
     def add(self, other: Figures, *, ended: bool = False) -> None:

@@ -13,6 +13,7 @@ from pipeline.batching.batch import RecordId
 from pipeline.connectors.limits import batch_bytes
 from pipeline.fusion.linear import Fused
 from pipeline.fusion.rules import Fuser
+from pipeline.lane import LaneCut
 from pipeline.slot.ledger import Batch
 from pipeline.slot.ports import OutRecord
 from pipeline.spec import PipelineSpec
@@ -63,12 +64,13 @@ class FusionTask:
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
-        self._slots = {slot: Slot() for slot in slots}
+        self._slots: dict[int, Slot] = {}
         self._vector_stages = frozenset(lengths)
         self.totals = Totals()
         self.figures = Figures()
+        for slot in slots:
+            self.take_slot(slot)
         self._drift = DriftWatch(self.figures, self._model.fuser, spec.fusion.normalize)
-        self._count_swaps(0)
 
     @property
     def head_hash(self) -> str | None:
@@ -80,6 +82,29 @@ class FusionTask:
         self._model = self._model_of(fuser)
         self._drift.follow(fuser)
         self._count_swaps(1)
+
+    def take_slot(self, slot: int) -> None:
+        """Its messages come from now on; it has been claimed."""
+        if slot in self._slots:
+            raise ValueError(f"slot {slot} is here already")
+        self._slots[slot] = Slot()
+        self.figures.count("motet_head_swaps_total", 0, str(slot))
+
+    def has_left(self, slot: int, numbers: Mapping[int, int]) -> bool:
+        """Whether all is committed up to these cuts: by lane, the last that ingest has made."""
+        state = self._slots[slot]
+        return state.committing is None and all(
+            lane in state.cuts and state.cuts[lane].number >= number
+            for lane, number in numbers.items()
+        )
+
+    def let_go(self, slot: int) -> dict[int, LaneCut]:
+        """The slot is here no more; by lane the newest cut that this owner has committed."""
+        state = self._slots[slot]
+        if state.committing is not None or not state.ledger.empty:
+            raise ValueError(f"slot {slot} holds what is not committed")
+        del self._slots[slot]
+        return state.cuts
 
     def on_messages(self, slot: int, messages: Sequence[Message]) -> None:
         """Takes what the slot's ingest half sent, in order."""
@@ -153,6 +178,7 @@ class FusionTask:
         batch = state.committing
         assert batch is not None
         state.committing = None
+        state.cuts |= batch.cuts
         numbers = {lane: cut.number for lane, cut in batch.cuts.items()}
         if self._spans is not None:
             self._spans.committed(slot, numbers, wall_us)

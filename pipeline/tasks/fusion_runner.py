@@ -13,10 +13,12 @@ from typing import NamedTuple
 from pipeline.clock import wall_us
 from pipeline.errors import Transient
 from pipeline.fusion.rules import Fuser
+from pipeline.lane import LaneCut
 from pipeline.slot.committer import Committer
 from pipeline.slot.ledger import Batch
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.fusion import FusionTask
+from pipeline.tasks.fusion_moves import FusionMoves
 from pipeline.tasks.messages import Deliveries
 from pipeline.tasks.totals import Totals
 
@@ -54,6 +56,9 @@ class _Done(NamedTuple):
     wall_us: int
 
 
+_Item = Deliveries | Fuser | Future[_Done] | Callable[[], None]
+
+
 class FusionRunner:
     """The loop of one fusion owner, until it is stopped or a commit raises.
 
@@ -69,15 +74,18 @@ class FusionRunner:
         now_us: Callable[[], int],
     ) -> None:
         self._task = task
-        self._committers = committers
+        self._committers = dict(committers)
         self._acknowledge = acknowledge
         self._now_us = now_us
-        self._inbox: queue.SimpleQueue[Deliveries | Fuser | Future[_Done]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._moves = FusionMoves(task)
+        self._closes: dict[int, Callable[[], None]] = {}  # by slot that leaves
         # One thread a slot: a committer is never asked by two at once.
         self._pools = {slot: ThreadPoolExecutor(1, f"commit-{slot}") for slot in committers}
         self._stop = threading.Event()
         self._active_us = dict.fromkeys(committers, now_us())
         self._transients = 0
+        self._retries = 0  # of slots that have left
         self.stepped_us = now_us()  # when the loop last came round: a host sees here that it hangs
         self._taken = 0
         self._cuts: dict[int, int] = {}
@@ -93,6 +101,30 @@ class FusionRunner:
         """From any thread: another head for the windows of deliveries that come after it."""
         self._inbox.put(fuser)
 
+    def take_slot(self, slot: int, committer: Committer) -> None:
+        """From any thread: a slot that has been claimed, before anything of it is delivered."""
+
+        def take() -> None:
+            self._committers[slot] = committer
+            self._pools[slot] = ThreadPoolExecutor(1, f"commit-{slot}")
+            self._active_us[slot] = self._now_us()
+            self._task.take_slot(slot)
+
+        self._inbox.put(take)
+
+    def leave_slot(
+        self, slot: int, numbers: Mapping[int, int], close: Callable[[], None]
+    ) -> Future[dict[int, LaneCut]]:
+        """From any thread: gives a slot up once its last cuts, by lane ``numbers``, are committed.
+
+        Done when they are; by lane, the newest cut that this owner has committed. What it counted
+        is in ``state`` by then. ``close`` is called when its committer is not used any more.
+        """
+        left: Future[dict[int, LaneCut]] = Future()
+        self._closes[slot] = close
+        self._inbox.put(partial(self._moves.leave, slot, numbers, left))
+        return left
+
     def stop(self) -> None:
         self._stop.set()
 
@@ -104,6 +136,7 @@ class FusionRunner:
             for pool in self._pools.values():
                 pool.shutdown(wait=True, cancel_futures=True)
             self._take_rest()
+            self._moves.end()
 
     def _step(self) -> None:
         now_us = self.stepped_us = self._now_us()
@@ -117,6 +150,7 @@ class FusionRunner:
         except queue.Empty:
             pass
         now_us = self._now_us()
+        self._moves.look(self._left)
         for slot, batch in self._task.due(now_us).items():
             self._active_us[slot] = now_us
             self._submit(slot, partial(self._commit, slot, batch))
@@ -136,18 +170,30 @@ class FusionRunner:
 
     def _figures(self) -> Figures:
         figures = self._task.figures.copy()
-        retries = sum(committer.retries_total for committer in self._committers.values())
+        committers = self._committers.values()
+        retries = self._retries + sum(committer.retries_total for committer in committers)
         figures.count("motet_commits_total", retries, "retried")
         figures.count("motet_transients_total", self._transients, "fusion")
         return figures
 
-    def _take(self, item: Deliveries | Fuser | Future[_Done]) -> None:
+    def _left(self, slot: int) -> None:
+        self._retries += self._committers.pop(slot).retries_total
+        pool = self._pools.pop(slot)
+        pool.submit(self._closes.pop(slot))  # behind the look at its owner that may be under way
+        pool.shutdown(wait=False)
+        del self._active_us[slot]
+        self._counted = True
+        self._show(self._now_us())
+
+    def _take(self, item: _Item) -> None:
         if isinstance(item, Future):
             done = item.result()  # raises here what the commit raised
             if done.took_us is not None:
                 self._committed(done, done.took_us)
         elif isinstance(item, Fuser):
             self._task.swap(item)
+        elif callable(item):
+            item()
         else:
             for slot, messages in item.items():
                 self._task.on_messages(slot, messages)

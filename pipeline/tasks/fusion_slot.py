@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.fusion.rules import Fuser
+from pipeline.lane import LaneCut
 from pipeline.slot.ledger import Batch, Entry, Ledger
 from pipeline.slot.ports import OutRecord
 from pipeline.tasks.messages import Counts, Opened
@@ -44,6 +45,7 @@ class Slot:
     appends: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)
     appends_now: dict[int, dict[int, int]] = field(default_factory=dict)  # since the last cut
     committing: Batch | None = None
+    cuts: dict[int, LaneCut] = field(default_factory=dict)  # by lane, the newest that is committed
     last_commit_us: int = 0
     last_output_us: int = 0  # of the last transaction that held more than offsets
     output: bool = False  # something to be produced came since the last transaction

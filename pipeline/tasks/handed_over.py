@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.tasks.letters import ENCODE_FAILED, reason_of
@@ -61,6 +61,12 @@ class HandedOver:
                     cuts.append(_Cut(window=cuts[-1].window))
                     if len(cuts) > CUTS_MAX:
                         cuts.popleft()
+
+    def begin(self, lanes: Iterable[int]) -> None:
+        """Lanes that this half has from now on; what it had of them before is counted."""
+        with self._lock:
+            for lane in lanes:
+                self._cuts.pop(lane, None)
 
     def forget(self, cuts: Mapping[int, int]) -> None:
         """By lane, the number up to which all is known to be committed and counted."""

@@ -7,7 +7,6 @@ a host (``pipeline.local``, ``actors.ingest``, tests/sim) does it. Nothing here 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pipeline.batching.batch import BatchRun, JobResult
@@ -16,19 +15,19 @@ from pipeline.batching.stage_queue import StageRule
 from pipeline.lane import Applied, ClosedWindow, LaneCut, LaneRecord, Waiting
 from pipeline.media.reading import Reader, rules_of
 from pipeline.record import UnsoundRecord
-from pipeline.slot.budget import WINDOW_BYTES, Budget
+from pipeline.slot.budget import WINDOW_BYTES
 from pipeline.slot.dead_letter_rate import DeadLetterRate
 from pipeline.slot.ports import Fetch, LogRecord, OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.continuity import Continuity
+from pipeline.tasks.ingest_slots import IngestSlots, LaneState
 from pipeline.tasks.ingest_view import IngestFigures, IngestView
 from pipeline.tasks.jobs import JobMaker
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.letters import LetterBox
-from pipeline.tasks.messages import Cut, Deliveries, Opened, Produced, Settled
-from pipeline.tasks.span import SpanFilter
+from pipeline.tasks.messages import Deliveries, Opened, Produced, Settled
+from pipeline.tasks.span import SpanFilter, Wanted
 from pipeline.tasks.stream_watch import StreamWatch
-from pipeline.tasks.tally import Tally
 from pipeline.tasks.trace_context import trace_of
 from pipeline.tasks.window_spans import IngestSpans
 from pipeline.tracing import Tracer
@@ -36,14 +35,6 @@ from pipeline.tracing import Tracer
 STEPS_MAX = 512  # records that a lane applies before the others have their turn
 
 Window = tuple[int, int]  # lane, number of the window in its lane
-
-
-@dataclass(slots=True)
-class _LaneState:
-    slot: int
-    feed: LaneFeed
-    tally: Tally = field(default_factory=Tally)
-    windows: int = 0
 
 
 class IngestTask:
@@ -62,12 +53,14 @@ class IngestTask:
         message_bytes: Mapping[str, int] = MappingProxyType({}),
         call_batches: int = 1,
         tracer: Tracer | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         """``cuts``: slot -> lane -> the recovered cut. ``ends``: stop there (``--until-end``).
 
         ``message_bytes``: by output topic the largest record that it takes (``Layout``).
         ``call_batches``: of a backlog so many batches are handed out as one (``StageRule``).
-        ``tracer``: takes the spans of sampled windows.
+        ``tracer``: takes the spans of sampled windows. ``wanted``: asked of each window that
+        closes, in lane order; those that it does not want are passed by (None: it wants all).
         """
         self._spans = None if tracer is None else IngestSpans(tracer)
         self._spec = spec
@@ -75,7 +68,7 @@ class IngestTask:
         self._topics = {name: entry.topic for name, entry in spec.inputs.items()}
         self._reader = Reader(rules_of(spec))
         self._jobs = JobMaker(spec)
-        self._span = SpanFilter(spec)
+        self._span = SpanFilter(spec, wanted)
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
@@ -83,16 +76,14 @@ class IngestTask:
             name: DeadLetterRate(name, spec.limits.dead_letter_rate) for name in spec.inputs
         }
         lane_spec = spec.lane_spec()
-        self._shown = IngestFigures(
-            self._topics, lane_spec, {lane: slot for slot, lanes in cuts.items() for lane in lanes}
-        )
+        self._shown = IngestFigures(self._topics, lane_spec)
         self._ends = ends
-        self._lanes: dict[int, _LaneState] = {}
-        for slot, lanes in cuts.items():
-            for lane, cut in lanes.items():
-                feed = LaneFeed(lane_spec, cut, self._lane_ends(lane))
-                self._lanes[lane] = _LaneState(slot, feed)
-        self._budgets = {slot: Budget(spec.limits.in_flight_bytes) for slot in cuts}
+        self._slots = IngestSlots(
+            spec.limits.in_flight_bytes,
+            lambda lane, cut: LaneFeed(lane_spec, cut, self._lane_ends(lane)),
+        )
+        self._lanes, self._budgets = self._slots.lanes, self._slots.budgets
+        self._deliveries = self._slots.deliveries
         self._dispatcher = Dispatcher(
             [
                 StageRule(
@@ -108,10 +99,11 @@ class IngestTask:
         )
         self._open: dict[Window, ClosedWindow] = {}
         self._unsettled: dict[Window, int] = {}
-        self._deliveries: Deliveries = {slot: [] for slot in cuts}
         self._paused: set[TopicPartition] = set()
         self.watch = StreamWatch()
         self._continuity = Continuity(self.watch.warn)
+        for slot, lanes in cuts.items():
+            self.take_slot(slot, lanes)
 
     # -- asked ----------------------------------------------------------------------------
 
@@ -120,6 +112,7 @@ class IngestTask:
         return {
             TopicPartition(self._topics[name], lane): state.feed.lane.positions[name]
             for lane, state in self._lanes.items()
+            if not state.leaving
             for name in state.feed.names
         }
 
@@ -128,6 +121,7 @@ class IngestTask:
         return [
             TopicPartition(self._topics[name], lane)
             for lane, state in self._lanes.items()
+            if not state.leaving
             for name in state.feed.asks(now_us)
         ]
 
@@ -136,6 +130,7 @@ class IngestTask:
         wanted = {
             TopicPartition(self._topics[name], lane)
             for lane, state in self._lanes.items()
+            if not state.leaving
             for name in state.feed.ahead()
         }
         pause, resume = wanted - self._paused, self._paused - wanted
@@ -160,7 +155,8 @@ class IngestTask:
     def finished(self) -> bool:
         """With ``ends``: whether everything up to them was closed, encoded and handed over."""
         return (
-            all(s.feed.finished and not s.feed.changed for s in self._lanes.values())
+            self._ends is not None
+            and all(s.feed.finished and not s.feed.changed for s in self._lanes.values())
             and not self._unsettled
             and not any(self._deliveries.values())
         )
@@ -185,7 +181,12 @@ class IngestTask:
         """Partitions whose stable ends must be asked for to show how far behind the lanes are."""
         if self._ends is not None:
             return []
-        return [TopicPartition(topic, lane) for lane in self._lanes for topic in self._inputs]
+        return [
+            TopicPartition(topic, lane)
+            for lane, state in self._lanes.items()
+            if not state.leaving
+            for topic in self._inputs
+        ]
 
     def view(self, now_us: int, wall_us: int) -> IngestView:
         """How it stands now, in values of its own."""
@@ -237,8 +238,11 @@ class IngestTask:
 
     def on_committed(self, slot: int, numbers: Mapping[int, int]) -> None:
         """By lane, the number of the newest cut of the slot that is committed."""
+        budget = self._budgets.get(slot)
+        if budget is None:  # it has left: its budget with it
+            return
         for lane, number in numbers.items():
-            self._budgets[slot].committed(lane, number)
+            budget.committed(lane, number)
 
     def pump(self, now_us: int) -> bool:
         """Applies what can be applied; whether there is more to do at once."""
@@ -251,6 +255,37 @@ class IngestTask:
             if state.feed.changed:
                 self._cut(lane, state)
         return more
+
+    # -- slots that come and go -----------------------------------------------------------
+
+    def take_slot(self, slot: int, cuts: Mapping[int, LaneCut]) -> dict[TopicPartition, int]:
+        """Goes on with a slot from the claimed cuts of its lanes; where each partition is read."""
+        self._slots.take(slot, cuts)
+        self._shown.take(slot, cuts)
+        return {p: at for p, at in self.assignment().items() if p.partition in cuts}
+
+    def leave_slot(self, slot: int) -> list[TopicPartition]:
+        """Applies nothing more of a slot; what it has closed is finished. What to read no more."""
+        lanes = self._slots.leave(slot)
+        gone = [TopicPartition(topic, lane) for lane in lanes for topic in self._inputs]
+        self._paused -= set(gone)
+        return gone
+
+    def take_left(self) -> dict[int, dict[int, int]]:
+        """Slots that have left: all that they closed is settled, and was taken with its last cut.
+
+        By slot and lane the number of that; a lane that made none has none. They are here no more.
+        """
+        left = {}
+        for slot in self._slots.leaving:
+            if self._deliveries[slot] or any(s.feed.changed for s in self._slots.of(slot).values()):
+                continue
+            lanes = self._slots.of(slot)
+            if any(lane in lanes for lane, _ in self._unsettled):
+                continue
+            left[slot] = self._slots.let_go(slot)
+            self._shown.let_go(lanes)
+        return left
 
     # -- how ------------------------------------------------------------------------------
 
@@ -273,12 +308,12 @@ class IngestTask:
             name: self._ends[TopicPartition(topic, lane)] for name, topic in self._topics.items()
         }
 
-    def _pump_lane(self, lane: int, state: _LaneState, now_us: int) -> bool:
+    def _pump_lane(self, lane: int, state: LaneState, now_us: int) -> bool:
         feed, budget = state.feed, self._budgets[state.slot]
         if self._ends is not None and self._span.passed(feed.lane.floor_us):
             # No window that is asked for can come any more, wherever the logs end.
             self._close(lane, state, feed.finish(feed.lane.positions) or [], now_us)
-        if feed.finished:
+        if feed.finished or state.leaving:
             return False
         for _ in range(STEPS_MAX):
             if not budget.admits:
@@ -298,7 +333,7 @@ class IngestTask:
         return False
 
     def _applied(
-        self, lane: int, state: _LaneState, record: LaneRecord, applied: Applied, now_us: int
+        self, lane: int, state: LaneState, record: LaneRecord, applied: Applied, now_us: int
     ) -> None:
         tally, name, body = state.tally, record.input, record.body
         tally.record(record)
@@ -322,14 +357,14 @@ class IngestTask:
         if applied.closed:
             self._close(lane, state, applied.closed, now_us, record.append_us)
 
-    def _produce(self, lane: int, state: _LaneState, record: OutRecord) -> None:
+    def _produce(self, lane: int, state: LaneState, record: OutRecord) -> None:
         self._budgets[state.slot].take(lane, len(record.value) + WINDOW_BYTES)
         self._deliveries[state.slot].append(Produced(lane, record))
 
     def _close(
         self,
         lane: int,
-        state: _LaneState,
+        state: LaneState,
         closed: Sequence[ClosedWindow],
         now_us: int,
         append_us: int | None = None,
@@ -390,7 +425,7 @@ class IngestTask:
                 del self._unsettled[key], self._open[key]
 
     def _undecodable(
-        self, state: _LaneState, window: ClosedWindow, done: StageDone, now_us: int
+        self, state: LaneState, window: ClosedWindow, done: StageDone, now_us: int
     ) -> tuple[OutRecord, ...]:
         if not done.result.undecodable:
             return ()
@@ -402,10 +437,7 @@ class IngestTask:
             letters.append(self._letters.undecodable(record.log, done.stage, error))
         return tuple(letters)
 
-    def _cut(self, lane: int, state: _LaneState) -> None:
-        cut = state.feed.lane.cut()
-        state.feed.changed = False
-        self._budgets[state.slot].cut(lane, cut.number)
-        message = Cut(lane, cut, state.tally.counts(), last=state.feed.finished)
+    def _cut(self, lane: int, state: LaneState) -> None:
+        message = state.make_cut(lane)
+        self._budgets[state.slot].cut(lane, message.cut.number)
         self._deliveries[state.slot].append(message)
-        state.tally = Tally()

@@ -15,6 +15,7 @@ from pipeline.clock import wall_us
 from pipeline.errors import Transient
 from pipeline.slot.ports import Source, TopicPartition
 from pipeline.tasks.ingest import IngestTask
+from pipeline.tasks.ingest_moves import Event, IngestMoves
 from pipeline.tasks.messages import Deliveries
 
 POLL_BUSY_S = 0.005  # while batches are out, their results must not wait for a poll
@@ -24,8 +25,6 @@ AWAY_US = 3_000_000  # a question that long without an answer: the broker is awa
 REPORT_US = 1_000_000
 # Of the commit interval: a delivery costs some ms, full or not. Windows of a backlog can wait.
 GATHER_SHARE, GATHER_SHARE_BACKLOG = 0.1, 0.4
-
-Event = Callable[[IngestTask, int], None]
 
 
 class IngestRunner:
@@ -50,6 +49,7 @@ class IngestRunner:
         self._deliver = deliver
         self._now_us = now_us
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.moves = IngestMoves(source, self._inbox.put)
         self._stop = threading.Event()
         self._draining = threading.Event()
         self.drained = threading.Event()
@@ -131,6 +131,7 @@ class IngestRunner:
                     self.waiting = [self._away]
                     self._stop.wait(AWAY_S)
         finally:
+            self.moves.end()
             self._source.close()
 
     def step(self) -> None:
@@ -154,6 +155,7 @@ class IngestRunner:
             self._ask_ends(wanted)
             more |= task.pump(self._now_us())
         self._hand_on()
+        self.moves.look(task)
         self._report(ask=True)
         pause, resume = task.take_pauses()
         if pause:

@@ -34,11 +34,11 @@ class IngestFigures:
     What is committed is not counted here but in ``Totals``: it must be counted once.
     """
 
-    def __init__(self, topics: Mapping[str, str], spec: LaneSpec, slots: Mapping[int, int]) -> None:
-        """``topics`` by input; ``slots`` by lane."""
+    def __init__(self, topics: Mapping[str, str], spec: LaneSpec) -> None:
+        """``topics`` by input."""
         self._topics = topics
         self._bounds = {rule.name: rule.bound_us for rule in spec.inputs if rule.gating}
-        self._slots = slots
+        self._slots: dict[int, int] = {}  # by lane
         # A window that is held for half of `windows.idle` after its end (and B) is overdue. The
         # floor is A below the newest record: so it is this far below the window's end, or less.
         self._overdue_us = {
@@ -46,7 +46,7 @@ class IngestFigures:
         }
         self._figures = Figures()
         self._newest: dict[str, int] = {}
-        self._reached: dict[int, dict[str, int]] = {lane: {} for lane in slots}
+        self._reached: dict[int, dict[str, int]] = {}
         self._since: dict[str, tuple[int, int]] = {}  # stage: when it was looked at, busy by then
         self._ratios: dict[str, float] = {}
         self._health: dict[str, StageHealth] = {}
@@ -55,6 +55,16 @@ class IngestFigures:
         self._held: dict[int, tuple[_Clock, int]] = {}
 
     # -- told -----------------------------------------------------------------------------
+
+    def take(self, slot: int, lanes: Iterable[int]) -> None:
+        for lane in lanes:
+            self._slots[lane] = slot
+            self._reached[lane] = {}
+
+    def let_go(self, lanes: Iterable[int]) -> None:
+        for lane in lanes:
+            del self._slots[lane], self._reached[lane]
+            self._held.pop(lane, None)
 
     def read(self, input: str, end_us: int) -> None:
         if end_us > self._newest.get(input, _NEVER_US):
@@ -112,9 +122,12 @@ class IngestFigures:
         continuity.figures(figures, now_us)
         for name, newest_us in self._newest.items():
             figures.gauge("motet_event_time_lag_seconds", (wall_us - newest_us) / 1e6, name)
+        lanes_of: dict[int, list[int]] = {slot: [] for slot in in_flight_bytes}
+        for lane in feeds:
+            lanes_of[self._slots[lane]].append(lane)
         for slot, size_bytes in in_flight_bytes.items():
             figures.gauge("motet_in_flight_bytes", size_bytes, str(slot))
-            self._slot(figures, slot, feeds)
+            self._slot(figures, slot, lanes_of[slot], feeds)
         figures.gauge("motet_paused_partitions", paused)
         replay = sum(feed.replay_left for feed in feeds.values())
         figures.gauge("motet_replay_records", replay)
@@ -134,8 +147,9 @@ class IngestFigures:
         troubles = (each.trouble(name, now_us, wall_us) for name, each in self._health.items())
         return IngestView(figures, lanes, replay, tuple(one for one in troubles if one))
 
-    def _slot(self, into: Figures, slot: int, feeds: Mapping[int, LaneFeed]) -> None:
-        lanes = [lane for lane in feeds if self._slots[lane] == slot]
+    def _slot(
+        self, into: Figures, slot: int, lanes: Sequence[int], feeds: Mapping[int, LaneFeed]
+    ) -> None:
         kept_bytes = sum(feeds[lane].lane.kept_bytes for lane in lanes)
         into.gauge("motet_open_bytes", kept_bytes, str(slot))
         for name, clock_us in self._clocks(lanes, feeds).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.batching.batch import RecordId, StageJob
 from pipeline.lane import ClosedWindow
@@ -13,8 +14,7 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.span import SpanFilter
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """The jobs of one window by stage, in topological order, and what its result says of it."""
 
     jobs: dict[str, StageJob]
@@ -112,7 +112,7 @@ class JobMaker:
     @staticmethod
     def _coverage(window: ClosedWindow, name: str) -> float:
         low, high = window.start_us, window.end_us
-        fused = (r.body for r in window.content[name] if r.end_us > low and r.ts_us < high)
+        fused = [r.body for r in window.content[name] if r.end_us > low and r.ts_us < high]
         return coverage(fused, low, high)
 
 

@@ -17,7 +17,8 @@ SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 class Metric:
     """``help`` is what it means, ``act`` what to do about it, both one line.
 
-    ``together``: how the gauges of several owners with the same labels make one.
+    ``together``: how the gauges of several owners with the same labels make one; ``any``: shares
+    of time in which something was so for each of them, and it is so for all where it is for one.
     """
 
     kind: Kind
@@ -26,7 +27,7 @@ class Metric:
     help: str
     act: str
     buckets: tuple[float, ...] = ()
-    together: Literal["sum", "max", "mean"] = "sum"
+    together: Literal["sum", "max", "mean", "any"] = "sum"
 
 
 GROUPS: dict[str, dict[str, Metric]] = {
@@ -209,7 +210,7 @@ GROUPS: dict[str, dict[str, Metric]] = {
             ("stage",),
             "Share of the last seconds that the replicas had work, 0 to 1.",
             "Near 1 with a queue that grows: the bottleneck.",
-            together="mean",
+            together="any",
         ),
         "motet_stage_replicas": Metric(
             "gauge",
@@ -288,6 +289,37 @@ GROUPS: dict[str, dict[str, Metric]] = {
             ("role", "cause"),
             "Actors that ended and were started anew.",
             "Again and again: the cause, then the actor's log; out of memory is the usual one.",
+        ),
+        "motet_actor_moves_total": Metric(
+            "counter",
+            "moves",
+            ("role",),
+            "Actors that were started elsewhere since their node will go (role: owner, encoder).",
+            "Where spot nodes are taken back often, keep owners on others: docs/SCALING.md.",
+        ),
+        "motet_draining_nodes": Metric(
+            "gauge",
+            "nodes",
+            (),
+            "Nodes of the cluster that Ray drains: a spot notice, an operator, its autoscaler.",
+            "For minutes: /api/state (draining) has what stands there still, the log says why.",
+            together="max",
+        ),
+        "motet_slot_moves_total": Metric(
+            "counter",
+            "moves",
+            ("outcome",),
+            "Slots that went to another owner: moved; recovered from Kafka, as an owner ended amid "
+            "it; cancelled: it stays where it was.",
+            "Several a minute for long: the load is lopsided in another way every time; say it.",
+        ),
+        "motet_slot_move_pause_seconds": Metric(
+            "histogram",
+            "seconds",
+            (),
+            "Of a slot that moved: from its old owner's last window to when its new one reads.",
+            "Over 2 s: the broker answers slowly; motet_commit_seconds says how slowly.",
+            SECONDS,
         ),
         "motet_transients_total": Metric(
             "counter",

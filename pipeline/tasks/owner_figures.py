@@ -43,6 +43,15 @@ class OwnerFigures:
         self._fusion = fusion
         self._seen |= fusion.cuts
 
+    def took(self, cuts: Mapping[int, int]) -> None:
+        """A slot came while it runs: by lane, the cut that it goes on from."""
+        self._seen |= cuts
+
+    def absorb(self, other: OwnerFigures) -> None:
+        """What another one has counted, whose actors have ended and are not started again."""
+        self._totals.add(other._totals)
+        self._figures.add(other._figures)
+
     def ended(self, handed: Handed | None = None) -> None:
         """Both halves are no more; ``handed``: what the ingest half still knew (``HandedOver``)."""
         if self.ingest is not None:

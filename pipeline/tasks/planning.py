@@ -17,20 +17,44 @@ from pipeline.spec import PipelineSpec, format_size
 CPUS_PER_OWNER = 4
 CPU_SHARE = 0.9  # of all CPUs: the driver and Ray itself need some
 CPU_PER_ACTOR_MAX, CPU_PER_ACTOR_MIN = 1.0, 0.01
+CPU_PER_ACTOR_LEAST = 0.001  # Ray counts in ten thousandths
 CPU_STEP = 0.9  # by which a share is made smaller until all find a place, node by node
 ANY_NODE = "the cluster"
 
 
 class Resources(NamedTuple):
-    """What a cluster, or a machine, has in all, and its nodes where they are known."""
+    """What a cluster, or a machine, has in all, and its nodes where they are known.
+
+    ``free``: by node, CPUs and GPUs that others have left (None: all of them).
+    """
 
     cpus: float
     gpus: float
     nodes: tuple[Node, ...] = ()
+    free: Mapping[str, tuple[float, float]] | None = None
 
     @classmethod
-    def of(cls, nodes: Sequence[Node]) -> Resources:
-        return cls(sum(n.cpus for n in nodes), float(sum(n.gpus for n in nodes)), tuple(nodes))
+    def of(
+        cls, nodes: Sequence[Node], free: Mapping[str, tuple[float, float]] | None = None
+    ) -> Resources:
+        cpus, gpus = sum(n.cpus for n in nodes), float(sum(n.gpus for n in nodes))
+        return cls(cpus, gpus, tuple(nodes), free)
+
+    def within(self, spec: PipelineSpec) -> Resources:
+        """No more in all than ``ray.cpus`` and ``ray.gpus`` let this pipeline have."""
+        cpus, gpus = spec.ray.cpus, spec.ray.gpus
+        return self._replace(
+            cpus=self.cpus if cpus is None else min(self.cpus, cpus),
+            gpus=self.gpus if gpus is None else min(self.gpus, gpus),
+        )
+
+    @property
+    def left(self) -> tuple[float, float]:
+        """CPUs and GPUs that it may take now."""
+        if self.free is None:
+            return self.cpus, self.gpus
+        cpus = sum(cpus for cpus, _ in self.free.values())
+        return min(self.cpus, cpus), min(self.gpus, sum(gpus for _, gpus in self.free.values()))
 
     @property
     def places(self) -> tuple[Node, ...]:
@@ -63,6 +87,7 @@ class Placement:
 
     ``owners`` have slots without lanes where the number of lanes is not known.
     ``layout``: the node of each owner and replica.
+    What Ray's autoscaler may add is not missing.
     ``in_flight_bytes_max`` and ``open_bytes_max`` are the bounds of the file over all slots
     and lanes (None: the number of lanes is not known).
     """
@@ -87,6 +112,7 @@ class Placement:
 
 def place(spec: PipelineSpec, resources: Resources, lanes: int | None) -> Placement:
     """``lanes`` None: not known, so every slot counts as one that has some."""
+    resources = resources.within(spec)
     count = owner_count(spec, resources)
     slots = list(range(spec.slots if lanes is None else min(spec.slots, lanes)))
     owners = []
@@ -110,12 +136,15 @@ def place(spec: PipelineSpec, resources: Resources, lanes: int | None) -> Placem
         cpus_per_actor=cpus_per_actor(spec, resources),
         in_flight_bytes_max=spec.limits.in_flight_bytes * len(slots),
         open_bytes_max=None if lanes is None else spec.limits.open_bytes * lanes,
-        missing=tuple(missing(spec, resources)),
+        missing=() if spec.ray.autoscaler else tuple(missing(spec, resources)),
         layout=layout(spec, resources, len(owners)),
     )
 
 
 def owner_count(spec: PipelineSpec, resources: Resources) -> int:
+    if spec.ray.owners is not None:
+        return min(spec.slots, spec.ray.owners)
+    resources = resources.within(spec)
     return max(1, min(spec.slots, int(resources.cpus) // CPUS_PER_OWNER))
 
 
@@ -124,24 +153,35 @@ def cpus_per_actor(spec: PipelineSpec, resources: Resources) -> float:
 
     Those that scaling may add have their share too, and where a node is lost the others have a
     place for what a run starts with: a share is a number in Ray's books, it slows nothing down.
+    What others hold is left to them.
     """
+    resources = resources.within(spec)
     most = {name: replicas_most(spec, name, resources) for name in spec.stages}
     owners = owner_count(spec, resources)
     actors = 2 * owners + sum(most.values())
-    share = round(min(CPU_PER_ACTOR_MAX, CPU_SHARE * resources.cpus / actors), 4)
+    share = round(min(CPU_PER_ACTOR_MAX, CPU_SHARE * resources.left[0] / actors), 4)
+    if spec.ray.autoscaler and share < CPU_PER_ACTOR_MIN:
+        share = CPU_PER_ACTOR_MAX  # of nodes that are still to come
     if len(resources.nodes) > 1:  # on one node they fit, by the sum
         least = {name: stage.replicas_min for name, stage in spec.stages.items()}
         left = sorted(resources.nodes, key=lambda node: node.cpus)[:-1]
         while share > CPU_PER_ACTOR_MIN and not (
-            _fits(resources.nodes, owners, share, most) and _fits(left, owners, share, least)
+            _fits(resources, resources.nodes, owners, share, most)
+            and _fits(resources, left, owners, share, least)
         ):
             share = round(share * CPU_STEP, 4)
-    return share
+    return max(CPU_PER_ACTOR_LEAST, share)
 
 
-def _fits(nodes: Sequence[Node], owners: int, share: float, replicas: Mapping[str, int]) -> bool:
+def _fits(
+    resources: Resources,
+    nodes: Sequence[Node],
+    owners: int,
+    share: float,
+    replicas: Mapping[str, int],
+) -> bool:
     needs = [(Need(name, share, 0), number) for name, number in replicas.items()]
-    return not lay_out(nodes, owners, share, needs).lacking
+    return not lay_out(nodes, owners, share, needs, resources.free).lacking
 
 
 def layout(spec: PipelineSpec, resources: Resources, owners: int, *, most: bool = False) -> Layout:
@@ -149,12 +189,13 @@ def layout(spec: PipelineSpec, resources: Resources, owners: int, *, most: bool 
 
     ``most``: of the replicas that it may come to have.
     """
+    resources = resources.within(spec)
     cpus = cpus_per_actor(spec, resources)
     needs = [
         (need(spec, name, resources, cpus), stage.replicas_max if most else stage.replicas_min)
         for name, stage in spec.stages.items()
     ]
-    return lay_out(resources.places, owners, cpus, needs)
+    return lay_out(resources.places, owners, cpus, needs, resources.free)
 
 
 def need(spec: PipelineSpec, stage: str, resources: Resources, cpus: float) -> Need:
@@ -166,6 +207,7 @@ def need(spec: PipelineSpec, stage: str, resources: Resources, cpus: float) -> N
 
 def replicas_most(spec: PipelineSpec, stage: str, resources: Resources) -> int:
     """Replicas that a stage may come to have here: more than there are CPUs would only wait."""
+    resources = resources.within(spec)
     declared = spec.stages[stage]
     return max(declared.replicas_min, min(declared.replicas_max, int(resources.cpus)))
 
@@ -182,8 +224,9 @@ def gpus_of(spec: PipelineSpec, stage: str, resources: Resources) -> float:
     wanted = spec.stages[stage].num_gpus
     if wanted != "auto":
         return float(wanted)
+    resources = resources.within(spec)
     replicas = sum(entry.replicas_max for entry in spec.stages.values() if entry.num_gpus == "auto")
-    left = int(resources.gpus - _demanded_gpus(spec) + 1e-6)
+    left = int(resources.left[1] - _demanded_gpus(spec) + 1e-6)
     if left < 1:
         return 0.0
     on_one = -(-replicas // left)
@@ -208,6 +251,7 @@ def _gpus(number: float) -> str:
 
 def missing(spec: PipelineSpec, resources: Resources) -> list[Problem]:
     """What is missing for the demands of the file, all at once."""
+    resources = resources.within(spec)
     demands = {
         name: float(entry.num_gpus) * entry.replicas_min
         for name, entry in spec.stages.items()

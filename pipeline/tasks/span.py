@@ -6,29 +6,35 @@ what lies outside is left out here, before anything is encoded, counted or writt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.lane import Applied, ClosedWindow, LaneRecord
 from pipeline.spec import PipelineSpec
+
+Wanted = Callable[[str, int, int], bool]  # stream, start_us and end_us of a window
 
 
 class SpanFilter:
     """The span of one pipeline (``motet run --from --to``); without one everything passes.
 
     Invariant: of every record and window it passes exactly what belongs to windows that begin
-    at or after ``from`` and end at or before ``to``.
+    at or after ``from`` and end at or before ``to``; of these windows those that are ``wanted``.
     """
 
-    def __init__(self, spec: PipelineSpec) -> None:
+    def __init__(self, spec: PipelineSpec, wanted: Wanted | None = None) -> None:
+        """``wanted`` (None: all): asked of each window of the span when it closes, once."""
+        self._wanted = wanted
         self._span = spec.span
         self._size_us = spec.windows.size_us
         self._hop_us = spec.windows.hop_us
         self._first, self._last = spec.span.indices(self._size_us, self._hop_us)
 
     def closed(self, windows: Sequence[ClosedWindow]) -> Sequence[ClosedWindow]:
-        if not self._span:
-            return windows
-        return [window for window in windows if self._span.holds(window.start_us, window.end_us)]
+        if self._span:
+            windows = [w for w in windows if self._span.holds(w.start_us, w.end_us)]
+        if self._wanted is not None:
+            windows = [w for w in windows if self._wanted(w.stream, w.start_us, w.end_us)]
+        return windows
 
     def applied(self, record: LaneRecord, applied: Applied) -> Applied:
         """The fates of a record in windows of the span; what closed is left to ``closed``."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from pipeline.errors import InvalidInput, Problem, Transient, Unreachable
+from pipeline.errors import InvalidInput, MotetError, Problem, Transient, Unreachable
 from pipeline.lane import LaneCut
 from pipeline.slot.committer import Committer, SlotIdentity
 from pipeline.slot.ports import Connector, Control, Sink, TopicInfo, TopicPartition
@@ -140,6 +140,14 @@ class SlotOwner:
         self.committer = Committer(identity, self._sink, self._control, pause)
         self.epoch = 0
 
+    def prepare(self) -> None:
+        """Asks all that a recovery asks, so that its connections are there; nobody is fenced."""
+        partitions = self.identity.partitions()
+        self._sink.prepare()
+        self._control.beginnings(partitions)
+        self._control.stable_ends(partitions)
+        self.is_ours()
+
     def fence(self) -> None:
         """Older owners of the slot can commit nothing from here on."""
         with self._waited_for():
@@ -161,6 +169,18 @@ class SlotOwner:
             )
             self.committer.claim(recovered.cuts, recovered.owners)
             return recovered.cuts
+
+    def demand_handed(self, cuts: Mapping[int, LaneCut], handed: Mapping[int, LaneCut]) -> None:
+        """What was recovered is what the owner before has handed over; by lane.
+
+        Raises MotetError otherwise: the log is right then, and that owner was not.
+        """
+        for lane, cut in handed.items():
+            if cuts[lane] != cut:
+                raise MotetError(
+                    f"slot {self.identity.slot}: lane {lane} stands at cut {cuts[lane].number} in "
+                    f"the log, and its owner before has handed over cut {cut.number}"
+                )
 
     def is_ours(self) -> bool:
         """Whether the log says that this run has the slot; False where it does not answer now.

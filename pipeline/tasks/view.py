@@ -70,6 +70,19 @@ class ReplicaView:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerView:
+    """One owner, the slots that it has now, and its node as Ray calls it (None: not known yet).
+
+    ``leaving``: it gives them away, and ends then.
+    """
+
+    name: str
+    node: str | None
+    slots: Sequence[int]
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ScalingView:
     """How many replicas a stage has, of those that it may have, and is to have.
 
@@ -86,6 +99,19 @@ class ScalingView:
     draining: int
     why: str | None = None
     limit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainingView:
+    """A node that Ray drains, and what of the run stands there still.
+
+    ``by_us``: wall clock, by when it will be gone (None: nobody said).
+    """
+
+    node: str
+    by_us: int | None
+    owners: int
+    replicas: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +143,13 @@ class Snapshot:
     not_ready: str | None = "starting"
     lanes: Sequence[LaneView] = ()
     replicas: Sequence[ReplicaView] = ()
+    owners: Sequence[OwnerView] = ()  # none where the run is one process
     warnings: Sequence[str] = field(default=())  # the newest, at most 20
     troubles: Sequence[StageTrouble] = ()
     model: str | None = None
     head: HeadView | None = None
     scaling: Sequence[ScalingView] = ()
+    draining: Sequence[DrainingView] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
 
 

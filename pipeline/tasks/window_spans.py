@@ -2,7 +2,7 @@
 
 A window's span goes from the append of the record that closed it (from its close, where none did)
 to the commit of its result. In it: ``read`` until the window closed, ``queue STAGE`` and
-``encode STAGE``, ``fuse``, ``commit``.
+``encode STAGE``, ``fuse``, ``wait`` until a transaction began that held it, ``commit``.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class FusionSpans:
         self._now: dict[int, list[_Traced]] = {}  # by lane, since its last cut
         self._cuts: dict[tuple[int, int], list[_Traced]] = {}  # by lane and cut number
         self._by_window: dict[Window, _Traced] = {}
+        self._fused_us: dict[Window, int] = {}
         self._taken_us: dict[int, int] = {}  # by slot, when its transaction began
         self._ready_us = 0
 
@@ -92,7 +93,9 @@ class FusionSpans:
         for window in windows:
             traced = self._by_window.pop((window.lane, window.window), None)
             if traced is not None:
-                self._tracer.part(traced.trace, "fuse", self._ready_us, clock.wall_us())
+                fused_us = clock.wall_us()
+                self._tracer.part(traced.trace, "fuse", self._ready_us, fused_us)
+                self._fused_us[window.lane, window.window] = fused_us
 
     def cut(self, lane: int, number: int) -> None:
         if lane in self._now:
@@ -108,6 +111,9 @@ class FusionSpans:
         began_us = self._taken_us.pop(slot, wall_us)
         for key in done:
             for trace, opened in self._cuts.pop(key):
+                fused_us = self._fused_us.pop((opened.lane, opened.window), began_us)
+                if fused_us < began_us:  # windows before it were not done, or a commit was at work
+                    self._tracer.part(trace, "wait", fused_us, began_us)
                 self._tracer.part(trace, "commit", began_us, wall_us)
                 first_us = opened.closed_us if opened.append_us is None else opened.append_us
                 assert first_us is not None, "a window that is sampled has been by ingest, too"

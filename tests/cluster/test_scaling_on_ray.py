@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -179,9 +180,12 @@ def test_scale_and_apply_reach_a_run_and_what_decides_about_windows_is_refused(
         await_that("it runs", lambda: "live page at" in run.err or run.ended, 150)
 
         def stage() -> dict:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/state") as answer:
-                [one] = json.load(answer)["stages"]
-                return one["scaling"] or {}
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/state") as answer:
+                    [one] = json.load(answer)["stages"]
+                    return one["scaling"] or {}
+            except (OSError, http.client.HTTPException) as error:
+                raise AssertionError(run.err) from error
 
         await_that("it began", lambda: stage().get("ready") == 1, 150)
         assert main(["scale", str(file), "slow=2", "--wait"]) == 0, run.err

@@ -569,6 +569,33 @@ def test_a_new_assignment_replaces_the_old_one(world):
     assert source.poll(0) == []
 
 
+def test_partitions_come_and_go_and_the_others_go_on_where_they_are(world):
+    topic = world.topic(partitions=3)
+    first, second, third = (TopicPartition(topic, number) for number in range(3))
+    for partition in (first, second, third):
+        world.publish(partition, b"0", b"1", b"2")
+    source = world.source()
+    source.assign({first: 0, second: 1})
+    assert len(read_to(source, {first: 3, second: 3})) == 5
+    source.pause([second])
+    source.add({third: 2})
+    world.publish(first, b"3")
+    world.publish(second, b"unseen")
+    found = read_to(source, {first: 4, third: 3})
+    assert sorted((r.partition, r.value) for r in found) == [(0, b"3"), (2, b"2")]
+    source.remove([second])
+    with pytest.raises(KeyError):
+        source.resume([second])
+    world.publish(first, b"4")
+    assert [r.value for r in read_to(source, {first: 5})] == [b"4"]
+    source.add({second: 3})  # back, and no longer paused
+    assert [r.value for r in read_to(source, {second: 4})] == [b"unseen"]
+    source.remove([first, second, third])
+    assert source.poll(0.05) == []
+    source.add({first: 4})
+    assert [r.value for r in read_to(source, {first: 5})] == [b"4"]
+
+
 @pytest.mark.parametrize("position", [1, 9])
 def test_a_position_that_the_log_does_not_hold_is_lost_and_never_reset(world, position):
     partition = world.partition()

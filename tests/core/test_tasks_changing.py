@@ -13,6 +13,7 @@ from pipelines import LOBBY, load
 
 from pipeline.cli import main
 from pipeline.errors import InvalidInput
+from pipeline.spec import load as load_file
 from pipeline.spec.change_store import CHANGES_MAX, Change, ChangeStore, in_force
 from pipeline.tasks.change_watch import ChangeWatch
 from pipeline.tasks.changing import (
@@ -24,6 +25,7 @@ from pipeline.tasks.changing import (
     record_file,
     resolved,
 )
+from pipeline.tasks.planning import Resources, owner_count
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "scale.schema.json"
 KEYS = ("stages.sound.replicas.min", "stages.sound.replicas.max")
@@ -161,7 +163,19 @@ def test_scale_without_a_run_takes_effect_at_the_next_start(tmp_path, capsys):
     }
     assert main(["scale", str(path), "sound=file"]) == 0
     assert "sound: 1 replica; it takes effect at the next start" in capsys.readouterr().out
+    assert main(["scale", str(path), "sound=2", "owners=1"]) == 0
+    assert "sound: 2 replicas, 1 owner; it takes effect" in capsys.readouterr().out
+    spec = load_file(path)
+    now, values = at_start(spec, ChangeStore.of(spec))
+    assert (now.ray.owners, values["ray.owners"]) == (1, 1)
+    assert owner_count(now, Resources(64, 0)) == 1
+    assert owner_count(spec, Resources(64, 0)) == 2, "by CPUs, and no more than slots"
+    assert main(["scale", str(path), "owners=file"]) == 0
+    assert "owners by CPUs" in capsys.readouterr().out
+    assert at_start(spec, ChangeStore.of(spec))[0].ray.owners is None
     for wrong, said in (
+        ("owners=0", "is not a number of 1 to 2: each owner has a slot at least"),
+        ("owners=3", "write owners=2, or raise `slots`"),
         ("nose=2", "no such stage; stages are: sound, colour, words"),
         ("sound=0", "write sound=2 or sound=1:4"),
         ("sound=4:2", "write sound=2 or sound=1:4"),

@@ -69,7 +69,10 @@ def test_a_window_is_one_trace_from_its_append_to_its_commit(traced):
         assert whole.parent is None
         assert whole.attributes["motet.stream"] == "s"
         assert whole.resource.attributes["service.name"] == "motet/chat"
-        assert parts <= trace.keys() <= parts | {"read"}
+        assert parts <= trace.keys() <= parts | {"read", "wait"}
+        if "wait" in trace:
+            assert trace["wait"].start_time == trace["fuse"].end_time
+            assert trace["wait"].end_time == trace["commit"].start_time
         for span in trace.values():
             assert span.parent.span_id == whole.context.span_id
             assert whole.start_time <= span.end_time <= whole.end_time
@@ -79,6 +82,11 @@ def test_a_window_is_one_trace_from_its_append_to_its_commit(traced):
         assert all(after >= before - 2_000_000 for before, after in itertools.pairwise(starts))
         assert len({span.context.span_id for span in trace.values()}) == len(trace)
     assert traces == {}
+
+
+def test_a_window_that_waits_for_one_before_it_says_so(traced):
+    spans, _ = traced(share=1.0)
+    assert {span.name for span in spans} >= {"wait"}
 
 
 def test_windows_that_a_record_closed_begin_with_its_append(traced):

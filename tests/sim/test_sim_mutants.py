@@ -19,6 +19,8 @@ from pipeline.slot.budget import Budget
 from pipeline.slot.committer import Committer
 from pipeline.slot.ledger import Batch, Ledger
 from pipeline.slot.ports import Committed, OutRecord, TopicPartition
+from pipeline.tasks.fusion import FusionTask
+from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.starting import SlotOwner
 
@@ -199,6 +201,44 @@ def messages_of_another_epoch_are_taken(patch: Patch) -> None:
     patch.setattr(FusionActor, "deliver", deliver)
 
 
+def a_slot_that_moved_forgets_its_open_windows(patch: Patch) -> None:
+    """An owner that was there before does not read again what they hold."""
+    real_init, real_take = IngestTask.__init__, IngestTask.take_slot
+    there = set()
+
+    def init(self: IngestTask, *args, **kwargs) -> None:
+        real_init(self, *args, **kwargs)
+        there.add(self)
+
+    def take(self: IngestTask, slot: int, cuts: Mapping[int, LaneCut]):
+        if self in there:
+            cuts = {lane: replace(cut, froms=dict(cut.positions)) for lane, cut in cuts.items()}
+        return real_take(self, slot, cuts)
+
+    patch.setattr(IngestTask, "__init__", init)
+    patch.setattr(IngestTask, "take_slot", take)
+
+
+def a_slot_leaves_while_its_windows_are_with_encoders(patch: Patch) -> None:
+    real = IngestTask.take_left
+
+    def take_left(self: IngestTask) -> dict[int, dict[int, int]]:
+        unsettled, self._unsettled = self._unsettled, {}
+        try:
+            return real(self)
+        finally:
+            self._unsettled = unsettled
+
+    patch.setattr(IngestTask, "take_left", take_left)
+
+
+def a_slot_is_given_with_its_transaction_under_way(patch: Patch) -> None:
+    """Its new owner finds another cut than it was told of, or none."""
+    patch.setattr(FusionTask, "has_left", lambda self, slot, numbers: True)
+    patch.setattr(FusionTask, "let_go", lambda self, slot: self._slots.pop(slot).cuts)
+    patch.setattr("sim_host.Host.may_give", lambda self, slot: slot in self.left)
+
+
 MUTANTS = (
     opening_fences_nobody,
     stale_ids_are_not_fenced,
@@ -218,6 +258,9 @@ MUTANTS = (
     an_input_that_is_behind_is_not_waited_for,
     what_is_committed_is_not_released,
     messages_of_another_epoch_are_taken,
+    a_slot_that_moved_forgets_its_open_windows,
+    a_slot_leaves_while_its_windows_are_with_encoders,
+    a_slot_is_given_with_its_transaction_under_way,
 )
 
 

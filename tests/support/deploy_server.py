@@ -25,17 +25,18 @@ from pipeline.tasks.metrics import METRICS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TOKEN = "a-token"
-VALUES = {"fate": {"fused", "late", "dead_letter"}, "outcome": {"committed", "retried"}}
+VALUES = {
+    "fate": {"fused", "late", "dead_letter"},
+    "outcome": {"committed", "retried"},
+    "state": {"ready", "wanted"},
+}
 
 
 def grown(times: int) -> Figures:
-    """A value for every metric of the catalogue, two series where it has labels."""
+    """A value for every metric of the catalogue, several series where it has labels."""
     figures = Figures()
     for name, metric in METRICS.items():
-        values = [
-            tuple(sorted(VALUES.get(label, {"a", "b"}))[place] for label in metric.labels)
-            for place in (0, 1)
-        ]
+        values = [tuple(_value(label, place) for label in metric.labels) for place in range(3)]
         for place, labels in enumerate(dict.fromkeys(values)):
             if metric.kind == "counter":
                 figures.count(name, (10 + place) * times, *labels)
@@ -44,6 +45,11 @@ def grown(times: int) -> Figures:
             else:
                 figures.observe(name, 0.03 * (1 + place), *labels, times=9 * times)
     return figures
+
+
+def _value(label: str, place: int) -> str:
+    values = sorted(VALUES.get(label, {"a", "b"}))
+    return values[place % len(values)]
 
 
 class Metrics(BaseHTTPRequestHandler):
@@ -94,8 +100,9 @@ needs_prometheus = pytest.mark.skipif(
 def configured(folder: Path, port: int) -> Path:
     """deploy's configuration of Prometheus: addresses, secrets and intervals alone are others."""
     (folder / "token").write_text(TOKEN + "\n")
-    (folder / "alerts.yml").write_bytes((DEPLOY / "alerts.yml").read_bytes())
     config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    for rules in config["rule_files"]:
+        (folder / rules).write_bytes((DEPLOY / rules).read_bytes())
     config["global"].update(scrape_interval="500ms", scrape_timeout="400ms")
     config["global"].update(evaluation_interval="500ms")
     [job] = [job for job in config["scrape_configs"] if job["job_name"] == "motet"]

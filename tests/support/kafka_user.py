@@ -202,12 +202,10 @@ class Command:
 def _run(arguments: list[str], out: Path, err: Path) -> None:
     """What the child does: the entry point of ``motet``, with files for its output."""
     from actors.__main__ import main
-    from pipeline.connectors.environment import CONSUMER_ENV
 
     for path, number in ((out, 1), (err, 2)):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(handle, number)
-    os.environ.update(dict(CONSUMER_ENV))  # or it would begin anew with them
     sys.argv = ["motet", *arguments]
     sys.exit(main())
 

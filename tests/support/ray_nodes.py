@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -63,6 +65,8 @@ class RayNodes:
     """A head and its workers. Actors are found by their processes, as an operator would."""
 
     def __init__(self, head_cpus: int, worker_cpus: tuple[int, ...]) -> None:
+        # Until cleanup alone: under them a busy machine's next cluster would count as dead.
+        self._before = {name: os.environ.get(name) for name in HEALTH}
         os.environ.update(HEALTH)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -82,15 +86,27 @@ class RayNodes:
         for cpus in worker_cpus:
             self.add(cpus)
 
-    def add(self, cpus: int) -> Any:
+    def add(
+        self,
+        cpus: int,
+        gpus: int = 0,
+        resources: dict[str, float] | None = None,
+        labels: dict[str, str] | None = None,
+        **settings: Any,
+    ) -> Any:
+        """``gpus``: in Ray's books alone, which is enough to be placed.
+
+        ``settings``: of Ray's own, by name.
+        """
         from ray._private.node import Node
         from ray._private.parameter import RayParams
 
         own: dict[str, Any] = {"gcs_address": self.address} if self.nodes else {}
         params = RayParams(
-            num_cpus=cpus, num_gpus=0, object_store_memory=150 << 20, include_dashboard=False,
+            num_cpus=cpus, num_gpus=gpus, resources=resources, labels=labels,
+            object_store_memory=150 << 20, include_dashboard=False,
             min_worker_port=0, max_worker_port=0, node_manager_port=0,
-            temp_dir=self._folder.name, include_log_monitor=False, **own,
+            temp_dir=self._folder.name, include_log_monitor=False, **own, **settings,
         )  # fmt: skip
         node = Node(params, head=not self.nodes, shutdown_at_exit=True, spawn_reaper=True)
         self.nodes.append(node)
@@ -117,6 +133,17 @@ class RayNodes:
                 if self._of(node, role):
                     return node
         raise AssertionError(f"no worker node runs one of {roles}")
+
+    def drain(self, node: Any, within_s: int | None = None) -> None:
+        """As an operator, or what hears of a spot notice, has Ray do it."""
+        command = [
+            str(Path(sys.executable).parent / "ray"), "drain-node", "--address", self.address,
+            "--node-id", str(node._node_id), "--reason", "DRAIN_NODE_REASON_PREEMPTION",
+            "--reason-message", "a spot notice",
+        ]  # fmt: skip
+        if within_s is not None:
+            command += ["--deadline-remaining-seconds", str(within_s)]
+        subprocess.run(command, check=True, capture_output=True)
 
     def kill(self, node: Any) -> list[int]:
         """The node with all that it runs, at once; what it killed."""
@@ -151,6 +178,11 @@ class RayNodes:
     def cleanup(self) -> None:
         self.close()
         self._folder.cleanup()
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
     def _of(self, node: Any, role: str) -> list[int]:
         if not lives(self.raylet(node)):

@@ -79,7 +79,7 @@ class Audit:
             )
             host.floors[lane] = floor_us
         in_flight = host.task.in_flight_bytes
-        demand(min(in_flight.values()) >= 0, f"{host.name}: in flight {in_flight}")
+        demand(min(in_flight.values(), default=0) >= 0, f"{host.name}: in flight {in_flight}")
 
     def position(self, partition: TopicPartition) -> int | None:
         share = self._shares.get(partition.partition, {}).get(partition.topic)

@@ -75,7 +75,9 @@ class Ending:
         longest_ms = 90
         for _ in range(ROUNDS_MAX):
             sim.advance(sim.rng.randint(20, longest_ms) * MS)
-            if not sim.living():
+            for orphan in sim.moves.orphans()[:1]:
+                sim.restart(orphan)
+            if self._abandoned():
                 sim.new_run()
             for host in sim.living():
                 while host.phase == "starting":
@@ -97,18 +99,38 @@ class Ending:
         if self._sim.rng.random() < (0.5 if host.superseded else 0.05):
             host.check_owner()
         host.round()
+        for step in self._sim.moves.of_host(host):
+            step.do()
         if host.phase == "draining" and not host.awaited:
             host.close()
 
+    def _holders(self) -> dict[int, Host]:
+        """By lane, who may commit it: nobody has opened its slot's id since, and it lives."""
+        return {
+            lane: host
+            for host in self._sim.living()
+            if host.phase != "starting"
+            for slot, owner in host.owners.items()
+            if self._sim.ports.holds(host, slot)
+            for lane in owner.identity.lanes
+        }
+
+    def _abandoned(self) -> bool:
+        """Whether some lane has nobody, nor will have."""
+        sim = self._sim
+        if any(host.phase == "starting" for host in sim.living()) or sim.moves.under_way:
+            return False
+        return len(self._holders()) < sim.world.lanes
+
     def _settled(self) -> bool:
-        living = self._sim.living()
-        if not living or living[-1].phase != "running":
+        holders = self._holders()
+        if len(holders) < self._sim.world.lanes or self._sim.moves.under_way:
             return False
-        task = living[-1].task
-        if task.replaying or living[-1].awaited:
-            return False
-        if any(feed.lane.open_windows for feed in task.lanes.values()):
-            return False
+        for host in holders.values():
+            if host.phase != "running" or host.task.replaying or host.awaited:
+                return False
+            if any(feed.lane.open_windows for feed in host.task.lanes.values()):
+                return False
         return all(
             self._sim.audit.position(p) == self._sim.broker.log(p).stable_end
             for p in self._sim.producers.partitions()
@@ -118,19 +140,20 @@ class Ending:
 
     def check(self) -> None:
         sim = self._sim
-        owner = sim.living()[-1]
+        owners = list(dict.fromkeys(self._holders().values()))
         self._check_transactions()
-        in_flight = owner.task.in_flight_bytes
-        demand(not any(in_flight.values()), f"not released: {in_flight}")
+        for owner in owners:
+            in_flight = owner.task.in_flight_bytes
+            demand(not any(in_flight.values()), f"not released: {in_flight}")
         sim.audit.look()
         logs = Logs.of(sim.broker, sim.file, sim.world.lanes)
         check_fates(sim.audit, logs, sim.file.lane_spec())
         check_stage_output(sim.audit)
-        self._check_totals(owner, logs)
+        self._check_totals(owners, logs)
         for kind in ("late", "dead"):
             for letter in sim.audit.written[kind]:
                 sim.count(f"{kind}: {dict(letter.headers)['motet-reason'].decode()}")
-        sim.sometimes["forced"] += owner.fusion.totals.forced
+        sim.sometimes["forced"] += sum(owner.fusion.totals.forced for owner in owners)
         sim.count("a rough world" if sim.world.rough else "an exact world")
         if not sim.world.rough:
             self._check_calm()
@@ -146,9 +169,10 @@ class Ending:
             demand(log.stable_end == log.end, f"{partition}: a transaction is left open")
             sim.broker.committed(NAME, partition)
 
-    def _check_totals(self, owner: Host, logs: Logs) -> None:
+    def _check_totals(self, owners: list[Host], logs: Logs) -> None:
         """The last owner has counted what it committed, and nothing that others did."""
-        if any(host is not owner for host in self._last.values()):
+        owner = owners[0]
+        if owner.gave or any(host is not owner for host in self._last.values()):
             return
         positions: dict[TopicPartition, int] = {}
         written = Counter({kind: len(records) for kind, records in self._sim.audit.written.items()})

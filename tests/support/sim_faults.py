@@ -17,8 +17,9 @@ _READ = ("poll", "stable_ends")
 
 
 class Point(NamedTuple):
-    """``phase``: start (topics, fencing, recovery, claim), run (a transaction), resolve (what came
-    of it after an error), check (an idle owner asks) or read (the source)."""
+    """``phase``: start (topics, fencing, recovery, claim), move (a slot comes while it runs:
+    fencing, recovery, claim), run (a transaction), resolve (what came of it after an error),
+    check (an idle owner asks) or read (the source)."""
 
     phase: str
     step: str
@@ -54,6 +55,9 @@ def _points(phase: str, steps: tuple[str, ...]) -> tuple[Point, ...]:
 START = _points("start", _LOOK + _ASK + _CLAIM)
 RUN = (*_points("run", _COMMIT), Point("run", "produce-part"))
 RESOLVE = _points("resolve", _ASK)
+MOVE = _points(
+    "move", ("open", "committed", "beginnings", "stable_ends", "begin", "send_offsets", "commit")
+)
 CHECK = _points("check", ("committed",))
 READ = _points("read", _READ)
 POLLED = Point("read", "poll-reply")  # an error here is none: the client has what was fetched
@@ -73,15 +77,15 @@ def _whats(at: Point) -> tuple[str, ...]:
         found += ["abortable", "fatal"] if at.step != "commit-reply" else []
     if at.phase == "run" or at == ENDS_TOLD:
         found.append("stall")
-    if at.phase in ("run", "resolve") or step in _ASK + _CLAIM:
+    if at.phase in ("run", "resolve", "move") or step in _ASK + _CLAIM:
         found.append("takeover")
     return tuple(found)
 
 
-AT = {at: _whats(at) for at in (*START, *RUN, *RESOLVE, *CHECK, *READ)}
+AT = {at: _whats(at) for at in (*START, *RUN, *RESOLVE, *MOVE, *CHECK, *READ)}
 EVERY = tuple(Kind(what, at) for at, whats in AT.items() for what in whats)
 # Those that are met less often come more than once in the rotation.
-_ROTATION = EVERY + tuple(kind for kind in EVERY if kind.at in RESOLVE)
+_ROTATION = EVERY + tuple(kind for kind in EVERY if kind.at in (*RESOLVE, *MOVE))
 _STRIDE = 89  # prime to the length of the rotation: a life's faults lie far apart in it
 assert len(_ROTATION) % _STRIDE
 

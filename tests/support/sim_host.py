@@ -7,7 +7,7 @@ one call a step, with any delay between. Its two halves have clocks of their own
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from actors.fusion import FusionActor
 from actors.packing import pack_messages
 from pipeline.errors import Transient
 from pipeline.lane import LaneCut
+from pipeline.slot.committer import SlotIdentity
 from pipeline.slot.ledger import Batch
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 
 class Host:
-    """Everything of one owner of all slots of a pipeline.
+    """Everything of one owner of slots of a pipeline: of all of them when its run begins.
 
     ``phase``: starting, running, draining or ended. ``busy``: its threads that are in a call
     (``start``, ``ingest``, ``check``, or the number of a slot that commits); the others may go on.
@@ -45,6 +46,7 @@ class Host:
     fusion: FusionTask
     reading: Reading
     replicas: Replicas
+    identity: Callable[[int], SlotIdentity]
 
     def __init__(
         self,
@@ -55,10 +57,14 @@ class Host:
         around: Around,
         *,
         again: bool = False,
+        slots: Collection[int] | None = None,
         ends: Mapping[TopicPartition, int] | None = None,
         on_claimed: Callable[[Host, int], None] = lambda _host, _slot: None,
     ) -> None:
-        """``again``: the run had these slots before. ``ends``: run up to there, as --until-end."""
+        """``again``: the run had these slots before. ``ends``: run up to there, as --until-end.
+
+        ``slots``: of a run that has started (None: all of them, and the run starts).
+        """
         self.name = name
         self.run_id = run_id
         self.spec = spec
@@ -66,6 +72,13 @@ class Host:
         self.busy: set[str | int] = set()
         self.superseded = False
         self.frozen = False
+        self.slots: set[int] = set(slots or ())  # as its run has it
+        self.replaced = False  # another was started in its place
+        self.began = again  # it had all its slots once, or another before it
+        self.closed = False
+        self.left: dict[int, dict[int, int]] = {}  # by slot that its ingest half has finished
+        self.gave = False
+        self.taking_owner: SlotOwner | None = None
         self.claims: dict[int, LaneCut] = {}
         self.floors: dict[int, int | None] = {}  # by lane, as last seen
         self.owners: dict[int, SlotOwner] = {}
@@ -77,7 +90,7 @@ class Host:
         self._ends = ends
         self._on_claimed = on_claimed
         self._behind_us = {half: around.rng.randrange(1 << 40) for half in ("ingest", "fusion")}
-        self._start = self._starting(again)
+        self._start = self._starting(again, slots)
         self._wall_off_us = 0
         stands_for = SimpleNamespace(deliver=self._delivered)
         self._actor: Any = SimpleNamespace(_owners=self.owners, _runner=stands_for)
@@ -106,34 +119,36 @@ class Host:
         with self._in_call("start"):
             next(self._start, None)
 
-    def _starting(self, again: bool) -> Iterator[None]:
+    def _starting(self, again: bool, slots: Collection[int] | None) -> Iterator[None]:
         spec, connector, rng = self.spec, self._connector, self._around.rng
         control = connector.control()
         layout = check_topics(spec, control)
-        self.owners |= {
-            slot: SlotOwner(
-                layout.identity(spec, slot, self.run_id), connector, self._around.pause, again
-            )
-            for slot in layout.slots(spec)
-        }
-        first, *others = self.owners
+        self.identity = lambda slot: layout.identity(spec, slot, self.run_id)
+        self.slots = set(layout.slots(spec) if slots is None else slots)
+        self.owners |= {slot: self._owner(slot, again) for slot in sorted(self.slots)}
+        first, others = list(self.owners)[:1], list(self.owners)[1:]
         yield
         rng.shuffle(others)  # a real host has them side by side
-        for slot in (first, *others):
+        for slot in (*first, *others):
             self._retried(self.owners[slot].fence)
             yield
-        for stale in self._retried(partial(stale_ids, spec, layout, control)):
-            self._retried(partial(fence_ids, spec, connector, [stale]))
-            self._around.sometimes("a stale id fenced")
-            yield
+        if slots is None:
+            for stale in self._retried(partial(stale_ids, spec, layout, control)):
+                self._retried(partial(fence_ids, spec, connector, [stale]))
+                self._around.sometimes("a stale id fenced")
+                yield
         rng.shuffle(others)
         cuts: dict[int, dict[int, LaneCut]] = {}
-        for slot in (first, *others):
+        for slot in (*first, *others):
             cuts[slot] = self._retried(partial(self.owners[slot].recover, spec))
             self.claims |= cuts[slot]
             self._on_claimed(self, slot)
             yield
         self._run(cuts, layout.message_bytes)
+
+    def _owner(self, slot: int, again: bool) -> SlotOwner:
+        identity = self.identity(slot)
+        return SlotOwner(identity, self._connector, self._around.pause, again)
 
     def _retried(self, work: Callable[[], T]) -> T:
         """As pipeline.tasks.retry."""
@@ -155,6 +170,7 @@ class Host:
         self.reading = Reading(self.task, self._connector.source(), self._around, now_us, in_call)
         self.replicas = Replicas(self.spec, self.task, self._around, now_us)
         self.phase = "running"
+        self.began = True
 
     # -- the ingest half --------------------------------------------------------------------
 
@@ -175,6 +191,7 @@ class Host:
         self.replicas.take()
         for slot, messages in self.task.take_deliveries().items():
             self.inboxes[slot].append(messages)
+        self.left |= self.task.take_left()
         if self.phase == "running":
             self.reading.take_pauses()
 
@@ -240,6 +257,48 @@ class Host:
                         owner.committer.check_owner()
                 except Transient:
                     self._around.sometimes("an owner could not ask who owns it")
+
+    # -- slots that come and go, as actors.fusion and actors.ingest ---------------------------
+
+    def leave(self, slot: int) -> None:
+        """The ingest half reads a slot no more."""
+        self.reading.remove(self.task.leave_slot(slot))
+
+    def may_give(self, slot: int) -> bool:
+        return (
+            slot in self.left
+            and not self.inboxes[slot]
+            and slot not in self.committing
+            and self.fusion.has_left(slot, self.left[slot])
+        )
+
+    def give(self, slot: int) -> dict[int, LaneCut]:
+        """The fusion half has the slot no more; by lane the newest cut that it has committed."""
+        del self.left[slot], self.inboxes[slot]
+        self.gave = True
+        cuts = self.fusion.let_go(slot)
+        self.owners.pop(slot).close()
+        return cuts
+
+    def taking(self, slot: int, handed: Mapping[int, LaneCut]) -> Iterator[None]:
+        """The calls of a slot's way here, one at a time."""
+        owner = self.taking_owner = self._owner(slot, again=True)
+        with self._in_call("move"):
+            self._retried(owner.fence)
+        yield
+        with self._in_call("move"):
+            cuts = self._retried(partial(owner.recover, self.spec))
+        owner.demand_handed(cuts, handed)
+        self.owners[slot] = owner
+        self.taking_owner = None
+        self.claims |= cuts
+        for lane in cuts:
+            self.floors.pop(lane, None)
+        self._on_claimed(self, slot)
+        self.inboxes[slot] = deque()
+        self.fusion.take_slot(slot)
+        yield
+        self.reading.add(self.task.take_slot(slot, cuts))
 
     # -- the whole --------------------------------------------------------------------------
 

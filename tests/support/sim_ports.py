@@ -57,6 +57,7 @@ class Ports:
         self._sim = sim
         self._hosts: dict[int, tuple[object, Callable[[], Host]]] = {}
         self._openers: dict[str, list[Host]] = {}  # of each transactional id
+        self._given: set[tuple[str, Host]] = set()
         self.lost_runs: set[str] = set()
 
     def connector(self, host: Callable[[], Host]) -> HostConnector:
@@ -85,6 +86,9 @@ class Ports:
             return "start"
         if isinstance(port, MemorySource):
             return "read"
+        taking = host.taking_owner
+        if taking is not None and port in (taking._sink, taking._control):
+            return "move"
         if step.removesuffix("-reply") not in ("open", "committed"):
             return "run"
         return "check" if isinstance(port, MemoryControl) and "check" in host.busy else "resolve"
@@ -93,11 +97,16 @@ class Ports:
         """Whoever had the id before has lost it for ever: an owner, and where it is of another
         run, that run as a whole."""
         before = self._openers.setdefault(transactional_id, [])
+        self._given.discard((transactional_id, host))
         for other in before:
             if other is not host:
-                other.superseded = True
+                other.superseded |= (transactional_id, other) not in self._given
                 self.lost_runs |= {other.run_id} - {host.run_id}
         before.append(host)
+
+    def gave(self, host: Host, slot: int) -> None:
+        """It has given the slot up: who opens its id next takes nothing from it."""
+        self._given.add((host.identity(slot).transactional_id, host))
 
     def holds(self, host: Host, slot: int) -> bool:
         """Whether nobody has opened the slot's id after this host."""
@@ -119,7 +128,8 @@ class Ports:
                 self.others()
             sim.advance(STALL_US)
         elif what == "takeover":
-            again = host.phase == "running" and sim.rng.random() < 0.3
+            restarts = host.phase == "running" and not host.replaced
+            again = restarts and sim.rng.random() < 0.3
             sim.begin(sim.restart(host) if again else sim.new_run())
         elif what == "others":
             self.others()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 
 from sim_around import Around
+from sim_world import INPUTS, TOPICS
 
 from pipeline.errors import Transient
 from pipeline.slot.ports import Source, TopicPartition
@@ -31,8 +32,14 @@ class Reading:
         self._paused: set[TopicPartition] = set()
         self._held_back: int | None = None  # an input of which nothing comes for some polls
         self._held_polls = 0
-        self._topics = sorted({partition.topic for partition in task.assignment()})
         source.assign(task.assignment())
+
+    def add(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._source.add(positions)
+
+    def remove(self, partitions: Collection[TopicPartition]) -> None:
+        self._source.remove(partitions)
+        self._paused -= set(partitions)
 
     def poll(self, left_out: int = 0) -> None:
         """One fetch, of all but some partitions."""
@@ -56,12 +63,12 @@ class Reading:
     def hold_back(self) -> None:
         """Nothing of one input comes for a while, as where its broker is slow; all others do."""
         rng = self._around.rng
-        self._held_back, self._held_polls = rng.randrange(len(self._topics)), rng.randint(5, 20)
+        self._held_back, self._held_polls = rng.randrange(len(INPUTS)), rng.randint(5, 20)
 
     def _of_held_back(self) -> list[TopicPartition]:
         if self._held_back is None:
             return []
-        topic = self._topics[self._held_back]
+        topic = TOPICS[INPUTS[self._held_back]]
         self._held_polls -= 1
         if not self._held_polls:
             self._held_back = None

@@ -70,6 +70,7 @@ class Steps:
             starting = any(host.phase == "starting" for host in sim.living())
             sought = sim.faults.wants("start") and not starting
             steps.append(Step(1 if sought else 0.5 if starting else 0.12, "run", sim.new_run))
+        steps += sim.moves.of_world()
         awake = sim.awake()
         if awake:
             steps.append(Step(0.2, "freeze", lambda: self._freeze(rng.choice(awake))))
@@ -158,6 +159,8 @@ class Steps:
             steps = [] if host.busy else [Step(1, "start", host.start_step)]
         else:
             steps = self._of_ingest(host) + self._of_fusion(host) + self._of_life(host)
+            if host.phase == "running":
+                steps += self._sim.moves.of_host(host)
         if not host.busy:
             steps.append(Step(0.02, "crash", lambda: self._sim.crash(host)))
         if steps:
@@ -222,7 +225,7 @@ class Steps:
         if host.phase == "draining":
             done = not host.awaited and not host.busy
             return [Step(10, "close", lambda: self._sim.close(host))] if done else []
-        if host.busy or host.superseded:
+        if host.busy or host.superseded or host.replaced:
             return []
         steps = [Step(0.02, "drain", lambda: self._sim.drain(host))]
         if len(self._sim.living()) < HOSTS_MAX:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from sim_audit import Audit, demand
 from sim_end import Ending
 from sim_faults import Crash, Faults
 from sim_host import Host
+from sim_moves import Moves, demand_one_owner
 from sim_ports import Ports
 from sim_steps import HOSTS_MAX, Steps
 from sim_wall import Walls
@@ -86,6 +87,7 @@ class Simulation:
         self.hosts: list[Host] = []
         self._slots = self.rng.randint(1, 4)
         self._runs = 0
+        self.moves = Moves(self)
         self.steps = Steps(self)
         self._ending = Ending(self)
 
@@ -139,6 +141,7 @@ class Simulation:
         for host in self.living():
             if host.phase != "starting":
                 self.audit.look_at(host)
+        demand_one_owner(self.hosts)
 
     # -- hosts ------------------------------------------------------------------------------
 
@@ -161,18 +164,33 @@ class Simulation:
     def restart(self, host: Host) -> Host:
         """The same run starts its owner anew; the old one only seems to be dead."""
         self.count("an owner restarted within its run")
-        restarted = self._new_host(host.spec, host.run_id, again=True)
+        self.moves.ended(host)
+        host.replaced = True
+        restarted = self._new_host(host.spec, host.run_id, again=True, slots=host.slots)
+        self.moves.restarted(host, restarted)
         if self.rng.random() < 0.3 and len(self.living()) < HOSTS_MAX:
             self.count("a run takes over while an owner restarts")
             self.begin(self.new_run())
         return restarted
 
-    def _new_host(self, spec: PipelineSpec, run_id: str, again: bool) -> Host:
+    def new_owner(self, host: Host) -> Host:
+        """Another owner in its run, that has no slot yet."""
+        made = self._new_host(host.spec, host.run_id, again=True, slots=())
+        while made.phase == "starting":
+            self.stepped(made, made.start_step)
+        return made
+
+    def _new_host(
+        self, spec: PipelineSpec, run_id: str, again: bool, slots: Collection[int] | None = None
+    ) -> Host:
         made: list[Host] = []
         connector = self.ports.connector(lambda: made[0])
         name = f"h{len(self.hosts) + 1}"
         on_claimed = self._ending.on_claimed
-        host = Host(name, run_id, spec, connector, self.around, again=again, on_claimed=on_claimed)
+        host = Host(
+            name, run_id, spec, connector, self.around,
+            again=again, slots=slots, on_claimed=on_claimed,
+        )  # fmt: skip
         made.append(host)
         self.hosts.append(host)
         self.trace(name, run_id, spec.slots)
@@ -211,6 +229,7 @@ class Simulation:
     def _end(self, host: Host) -> None:
         self.trace(host.name, "ends")
         host.phase = "ended"
+        self.moves.ended(host)
 
     def commit(self, host: Host, slot: int) -> None:
         committer = host.owners[slot].committer
@@ -230,10 +249,18 @@ class Simulation:
         raise Crash(host)
 
     def drain(self, host: Host) -> None:
-        host.phase = "draining"
+        """Its run is told to stop: all its owners are."""
+        self.moves.close(host.run_id)
+        for other in self.living():
+            if other.run_id == host.run_id:
+                if other.phase == "running":
+                    other.phase = "draining"
+                elif other.phase == "starting" and not other.busy:
+                    self._end(other)
 
     def close(self, host: Host) -> None:
         self.count("a clean end")
+        host.closed = True
         host.close()
 
 
