@@ -252,8 +252,8 @@ class IngestTask:
         self._dispatcher.expire(now_us)
         self._take_done(now_us)
         for lane, state in self._lanes.items():
-            if state.feed.changed:
-                self._cut(lane, state)
+            if state.has_cut(now_us):
+                self._cut(lane, state, now_us)
         return more
 
     # -- slots that come and go -----------------------------------------------------------
@@ -437,7 +437,7 @@ class IngestTask:
             letters.append(self._letters.undecodable(record.log, done.stage, error))
         return tuple(letters)
 
-    def _cut(self, lane: int, state: LaneState) -> None:
-        message = state.make_cut(lane)
+    def _cut(self, lane: int, state: LaneState, now_us: int) -> None:
+        message = state.make_cut(lane, now_us)
         self._budgets[state.slot].cut(lane, message.cut.number)
         self._deliveries[state.slot].append(message)

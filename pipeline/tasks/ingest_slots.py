@@ -11,10 +11,17 @@ from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.messages import Cut, Deliveries
 from pipeline.tasks.tally import Tally
 
+# A broker forgets positions that nobody commits again (offsets.retention.minutes, Kafka's own 7
+# days; transactional ids likewise), so a lane without records commits what it has.
+RENEWED_US = 6 * 3_600_000_000
+
 
 @dataclass(slots=True)
 class LaneState:
-    """``leaving``: it applies nothing more. ``cut``: the newest that it made (None: none yet)."""
+    """``leaving``: it applies nothing more. ``cut``: the newest that it made (None: none yet).
+
+    ``cut_us``: when that was; where there is none, when it was first asked for one.
+    """
 
     slot: int
     feed: LaneFeed
@@ -22,8 +29,17 @@ class LaneState:
     windows: int = 0
     leaving: bool = False
     cut: int | None = None
+    cut_us: int | None = None
 
-    def make_cut(self, lane: int) -> Cut:
+    def has_cut(self, now_us: int) -> bool:
+        """Whether a cut is to be made: something has changed, or what is committed grows old."""
+        if self.cut_us is None:
+            self.cut_us = now_us
+        is_old = now_us - self.cut_us >= RENEWED_US and not self.feed.lane.replaying
+        return self.feed.changed or is_old
+
+    def make_cut(self, lane: int, now_us: int) -> Cut:
+        self.cut_us = now_us
         made = self.feed.lane.cut()
         self.feed.changed = False
         self.cut = made.number

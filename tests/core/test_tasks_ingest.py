@@ -11,6 +11,7 @@ from pipeline.lane import LaneCut
 from pipeline.slot.budget import WINDOW_BYTES
 from pipeline.slot.ports import Fetch, TopicPartition
 from pipeline.tasks.ingest import IngestTask
+from pipeline.tasks.ingest_slots import RENEWED_US
 from pipeline.tasks.ingest_view import BEHIND_US, BUSY_US
 from pipeline.tasks.messages import Cut, Opened, Produced, Settled
 from pipeline.tasks.metrics import METRICS
@@ -51,6 +52,24 @@ def test_what_happens_in_a_lane_stands_in_its_order_with_a_cut_behind():
     [settled] = told.encode()
     assert settled == Settled(0, window.window, "colour", "done", None, (), ())
     assert told.task.dispatcher.windows == 0
+
+
+def test_a_lane_without_records_commits_again_what_a_broker_would_forget():
+    told = Told(lanes=(0, 1))
+    told.fetch(raw("in.cam", 0, 0))
+    told.ends(mic=0, cam=1, chat=0)
+    assert kinds(told.pump()) == ["Cut"]
+    told.now_us += RENEWED_US - 1
+    assert told.pump() == []
+    told.now_us += 1
+    again = told.pump()
+    assert [(cut.lane, cut.cut.number) for cut in again] == [(0, 2), (1, 1)]
+    assert again[0].cut.positions == {"mic": 0, "cam": 1, "chat": 0}
+    assert again[1].cut.positions == START
+    assert again[0].counts.records == {}
+    assert told.pump() == []
+    told.now_us += RENEWED_US
+    assert kinds(told.pump()) == ["Cut", "Cut"]
 
 
 def test_inputs_that_are_ahead_are_paused_and_the_one_that_is_waited_for_never():
