@@ -68,6 +68,9 @@ def test_one_that_answers_is_handed_to_ray(monkeypatch):
     with_gpus = {**alive, "NodeID": "c", "Resources": {"CPU": 8.0, "GPU": 2.0}}
     with_gpus["Labels"] = {cluster.GPU_MEMORY: "80GiB"}
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [alive, gone, with_gpus])
+    monkeypatch.setattr(cluster, "draining_nodes", dict)
+    free = {"a": (2.0, 0.0), "c": (8.0, 2.0)}
+    monkeypatch.setattr(cluster, "free_for", lambda _name, _nodes: free)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         found = cluster.connect(spec_at(address))

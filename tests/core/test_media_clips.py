@@ -316,4 +316,4 @@ def test_coverage_counts_every_microsecond_once(given_spans, size_us):
     ]
     expected = len(covered & set(range(size_us))) / size_us
     assert coverage(cover, 0, size_us) == expected
-    assert coverage(reversed(cover), 0, size_us) == expected
+    assert coverage(cover[::-1], 0, size_us) == expected

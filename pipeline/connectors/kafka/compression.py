@@ -13,6 +13,7 @@ _SNAPPY = 2
 # What Java writes: blocks of their own behind a header and two versions (snappy-java, "xerial").
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
+_PIECE_BYTES = 1 << 20
 BATCH_BYTES_MAX = 1 << 30  # a batch of some MB may say that it is terabytes
 
 
@@ -21,14 +22,22 @@ def decompressed(codec: int, body: memoryview) -> bytes:
     try:
         if codec == _SNAPPY:
             return _snappy(body)
-        with pa.CompressedInputStream(pa.BufferReader(body), _STREAMED[codec]) as stream:
-            found: bytes = stream.read(BATCH_BYTES_MAX + 1)
+        return _streamed(_STREAMED[codec], body)
     except KeyError:
         raise ValueError(f"compressed by codec {codec}, which Kafka does not have") from None
     except OSError as error:
         raise ValueError(str(error)) from error
-    _demand_small(len(found))
-    return found
+
+
+def _streamed(codec: str, body: memoryview) -> bytes:
+    """In pieces: a read takes room for all that it may bring."""
+    pieces, size = [], 0
+    with pa.CompressedInputStream(pa.BufferReader(body), codec) as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            _demand_small(size)
+    return b"".join(pieces)
 
 
 def _snappy(body: memoryview) -> bytes:
