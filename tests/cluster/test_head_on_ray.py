@@ -100,6 +100,7 @@ def results(connector: KafkaConnector, topic: str) -> dict[tuple[str, int], dict
     return found
 
 
+@pytest.mark.long
 def test_a_head_runs_where_the_fusion_actors_are(kafka, ray_address, tmp_path, monkeypatch):
     name = f"h{uuid.uuid4().hex[:8]}"
     (tmp_path / "mood.yaml").write_text(PIPELINE.format(name=name, bootstrap=kafka))

@@ -151,6 +151,7 @@ def test_the_page_is_told_once_its_port_is_ours_and_a_stage_that_fails_is_too(
     assert live.err.count("live page") == 1
 
 
+@pytest.mark.long
 def test_without_the_page_figures_and_health_are_served_and_no_line_says_otherwise(
     ray_address, make_file, tmp_path
 ):

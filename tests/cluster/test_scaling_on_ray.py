@@ -120,6 +120,7 @@ def running(spec: PipelineSpec, said: list[str]) -> Iterator[Supervisor]:
             run.result(60)
 
 
+@pytest.mark.long
 def test_a_backlog_gets_more_replicas_and_gives_them_back(user, ray_address, tmp_path, quick_calm):
     prefix = f"scale{uuid.uuid4().hex[:8]}"
     topic = f"{prefix}.text"

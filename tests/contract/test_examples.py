@@ -36,7 +36,12 @@ def test_every_example_is_tried_here() -> None:
     assert sorted(SIZES) == runner.NAMES
 
 
-@pytest.mark.parametrize("name", SIZES)
+LONG = ("call_desk", "road")  # by `make test-long`: they take a minute each beside the rest
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long if n in LONG else ()) for n in SIZES]
+)
 def test_the_commands_of_its_page_lead_from_media_to_figures(
     name: str, user: KafkaUser, tmp_path: Path, monkeypatch, capfd
 ) -> None:
