@@ -172,6 +172,7 @@ def test_a_users_class_runs_from_the_wheel_beside_a_pipeline_py_of_their_own(pub
 @pytest.mark.kafka
 @pytest.mark.ray
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_it_runs_on_ray_too_where_workers_start_in_that_folder(published):
     check_run(published, "on-ray")
 
