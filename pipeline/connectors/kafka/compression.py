@@ -13,6 +13,7 @@ _SNAPPY = 2
 # What Java writes: blocks of their own behind a header and two versions (snappy-java, "xerial").
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
+_SNAPPY_GROWTH_MAX = 22  # three bytes are 64 at most: what says more is not worth the room for it
 _PIECE_BYTES = 1 << 20
 BATCH_BYTES_MAX = 1 << 30  # a batch of some MB may say that it is terabytes
 
@@ -65,7 +66,8 @@ def _snappy_block(block: memoryview) -> bytes:
             break
     else:
         raise ValueError("a snappy block without its size")
-    _demand_small(size)
+    if size > _SNAPPY_GROWTH_MAX * len(block):
+        raise ValueError(f"a snappy block of {len(block)} bytes that says it is {size}")
     found: bytes = pa.decompress(block, decompressed_size=size, codec="snappy", asbytes=True)
     return found
 
