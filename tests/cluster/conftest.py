@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+from kafka_user import KafkaUser
 
 LOGICAL_CPUS, LOGICAL_GPUS = 4, 2
 
@@ -26,3 +29,9 @@ def ray_address():
     )
     yield context.address_info["gcs_address"]
     ray.shutdown()
+
+
+@pytest.fixture
+def user(kafka: str) -> Iterator[KafkaUser]:
+    with closing(KafkaUser(kafka)) as made:
+        yield made

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 import yaml
-from kafka_user import BEGIN_US, PARTITIONS, Command, KafkaUser, await_that
+from kafka_user import BEGIN_US, PARTITIONS, Command, await_that
 from ports import free_port
 from ray_autoscaled import RayAutoscaled
 
@@ -42,12 +42,6 @@ class Slow:
             time.sleep(0.25 * len(batch))
         return [np.array([len(c.text), sum(map(ord, c.text))], np.float32) for c in batch]
 '''
-
-
-@pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as made:
-        yield made
 
 
 @pytest.fixture

@@ -26,12 +26,6 @@ STREAMS = 8
 
 
 @pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as made:
-        yield made
-
-
-@pytest.fixture
 def nodes(monkeypatch) -> Iterator[RayNodes]:
     found = RayNodes(0, (4, 4, 4))
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,12 +21,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300), pytest.mark.long]
 SECONDS = 30  # five streams of 32 kB a second
 BYTES_S = 100_000
 BURST_S = 11.0  # the broker looks at the mean over so long
-
-
-@pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as made:
-        yield made
 
 
 def limit(user: KafkaUser, client: str, **rates: float) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 import yaml
-from kafka_user import PARTITIONS, Command, KafkaUser, await_that
+from kafka_user import PARTITIONS, Command, await_that
 from ray_nodes import RayNodes, title
 
 from pipeline.connectors.kafka import KafkaConnector
@@ -32,12 +32,6 @@ def nodes(monkeypatch) -> Iterator[RayNodes]:
         yield found
     finally:
         found.cleanup()
-
-
-@pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as made:
-        yield made
 
 
 def tree(name: str, bootstrap: str, prefix: str) -> dict:

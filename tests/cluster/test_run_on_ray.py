@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,12 +31,6 @@ class Fails:
     def __init__(self, device): pass
     def encode(self, batch): raise KeyError("boom")
 """
-
-
-@pytest.fixture
-def user(kafka: str) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as user:
-        yield user
 
 
 @pytest.fixture

@@ -8,17 +8,15 @@ import os
 import signal
 import urllib.request
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 from kafka_user import BEGIN_US, PARTITIONS, Command, KafkaUser, await_that
 from ports import free_port
+from ray_runs import running
 
-from actors.supervisor import Supervisor, run_on_ray
 from pipeline.cli import main
 from pipeline.connectors.kafka import KafkaConnector
 from pipeline.local import run_local
@@ -78,12 +76,6 @@ def quick_calm(monkeypatch):
     monkeypatch.setattr(stage_scaling, "ScalingRule", partial(ScalingRule, calm_s=CALM_S))
 
 
-@pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as found:
-        yield found
-
-
 def made(user: KafkaUser, folder: Path, name: str, topic: str) -> PipelineSpec:
     (folder / "slow_encoder.py").write_text(ENCODER)
     text = PIPELINE.format(name=name, bootstrap=user.bootstrap, topic=topic, folder=folder)
@@ -102,22 +94,6 @@ def send_backlog(user: KafkaUser, topic: str) -> None:
             text, length = f"{second} of {number}".encode(), ("ce_mediadur", b"1000000")
             user.send(topic, f"s{number}", text, at_us, length, partition=number % PARTITIONS)
     user.producer.flush()
-
-
-@contextmanager
-def running(spec: PipelineSpec, said: list[str]) -> Iterator[Supervisor]:
-    """A live run, which has begun; at the end it is asked to stop, and does."""
-    held: list[Supervisor] = []
-    steering = RunControl(say=said.append)
-    connector = KafkaConnector(spec.kafka.bootstrap)
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_on_ray, spec, connector, steering, held.append)
-        try:
-            await_that("begun", lambda: held or run.done(), 150)
-            yield held[0] if held else run.result()
-        finally:
-            steering.stop.set()
-            run.result(60)
 
 
 @pytest.mark.long

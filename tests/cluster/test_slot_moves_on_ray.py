@@ -9,8 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,8 +17,9 @@ import pytest
 import yaml
 from kafka_user import PARTITIONS, KafkaUser, await_that
 from ray_nodes import RayNodes
+from ray_runs import running
 
-from actors.supervisor import Supervisor, run_on_ray
+from actors.supervisor import Supervisor
 from pipeline.clock import wall_us
 from pipeline.connectors.kafka import KafkaConnector
 from pipeline.local import run_local
@@ -49,12 +49,6 @@ def nodes(monkeypatch) -> Iterator[RayNodes]:
     finally:
         ray.shutdown()
         found.cleanup()
-
-
-@pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as made:
-        yield made
 
 
 def made(user: KafkaUser, name: str, topic: str, folder: Path) -> PipelineSpec:
@@ -111,22 +105,6 @@ class Traffic:
                     )
             self.sent += 1
             at_us += EVERY_US
-
-
-@contextmanager
-def running(spec: PipelineSpec, said: list[str]) -> Iterator[Supervisor]:
-    """A live run, which has begun; at the end it is asked to stop, and does."""
-    held: list[Supervisor] = []
-    steering = RunControl(say=said.append)
-    connector = KafkaConnector(spec.kafka.bootstrap)
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_on_ray, spec, connector, steering, held.append)
-        try:
-            await_that("begun", lambda: held or run.done(), 150)
-            yield held[0] if held else run.result()
-        finally:
-            steering.stop.set()
-            run.result(60)
 
 
 def gaps_s(user: KafkaUser, name: str, since_us: int) -> dict[int, float]:

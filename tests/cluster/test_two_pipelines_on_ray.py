@@ -6,7 +6,6 @@ import json
 import signal
 import urllib.request
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -50,12 +49,6 @@ class Dies(Plain):
             os._exit(1)
         return super().encode(batch)
 '''
-
-
-@pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as made:
-        yield made
 
 
 @pytest.fixture

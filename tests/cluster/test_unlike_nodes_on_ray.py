@@ -10,19 +10,13 @@ from contextlib import closing
 
 import pytest
 import yaml
-from kafka_user import PARTITIONS, Command, KafkaUser, await_that
+from kafka_user import PARTITIONS, Command, await_that
 from ray_nodes import RayNodes
 
 from pipeline.connectors.kafka import KafkaConnector
 from pipeline.spec import load
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(400), pytest.mark.long]
-
-
-@pytest.fixture
-def user(kafka) -> Iterator[KafkaUser]:
-    with closing(KafkaUser(kafka)) as made:
-        yield made
 
 
 @pytest.fixture
