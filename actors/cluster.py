@@ -25,6 +25,7 @@ from pipeline.errors import InvalidInput, Problem, Unreachable
 from pipeline.scaling.ground import Node
 from pipeline.spec import PipelineSpec
 from pipeline.spec.units import Wrong, parse_size
+from pipeline.spec.user_class import one_line
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.planning import Resources, missing
 
@@ -197,13 +198,20 @@ def _init(address: str, control: RunControl) -> None:
     if "RAY_AUTH_MODE" not in os.environ:  # Ray's ports are open to all who reach this machine
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         Config.initialize("")  # Ray read the environment when it was imported
-    ray.init(
-        job_config=_own_paths(),
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        _node_ip_address="127.0.0.1",
-    )
+    try:
+        ray.init(
+            job_config=_own_paths(),
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:  # Ray says so by errors of many kinds, and by a bare Exception
+        raise Unreachable(
+            f"ray.address = {address}: the local Ray did not start ({one_line(error)}); Ray's own "
+            "logs are in /tmp/ray/session_latest/logs. Try again once the machine is less busy, "
+            "or take `--local`, which needs no Ray"
+        ) from error
 
 
 def _own_paths() -> JobConfig:

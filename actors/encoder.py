@@ -17,6 +17,7 @@ from pipeline.batching.batch import BatchRun, JobResult, together
 from pipeline.batching.pace import BatchPace
 from pipeline.clock import monotonic_us, thread_us
 from pipeline.errors import MotetError
+from pipeline.heap import settle_heap, swell_heap
 from pipeline.spec import PipelineSpec, format_size
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ class EncoderActor(Logged):
         """``neighbours``: replicas of the stage that a node may come to have, this one included."""
         # Here and not above: whoever holds a handle of this class imports its module, and an
         # ingest process would pay 300 MB and two seconds for a torch that it never uses.
+        swell_heap()
         import torch
 
         from pipeline.encoders.decode_pool import DecodePool, decode_threads
         from pipeline.tasks.encode import encode_task
-        from pipeline.tasks.host import settle_heap
         from pipeline.tasks.micro_batcher import MicroBatcher
 
         self._begin_logs(spec, "encoder", stage=stage)

@@ -15,12 +15,12 @@ from actors.watch import Ending, FusionStatus, Watched, ending_of
 from pipeline.clock import monotonic_us
 from pipeline.fusion.head_files import LoadedHead
 from pipeline.fusion.rules import Fuser
+from pipeline.heap import settle_heap
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner, FusionState
-from pipeline.tasks.host import settle_heap
 from pipeline.tasks.retry import Retry
 from pipeline.tasks.starting import Layout, SlotOwner, close_all, fence_all, recover_all
 from pipeline.tracing import tracer_of

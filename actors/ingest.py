@@ -16,11 +16,11 @@ from actors.packing import pack, pack_messages, unpack_results
 from actors.watch import Ending, IngestStatus, Watched
 from pipeline.batching.dispatch import Assignment
 from pipeline.clock import monotonic_us
+from pipeline.heap import settle_heap
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.handed_over import Handed, HandedOver
-from pipeline.tasks.host import settle_heap
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.messages import Deliveries

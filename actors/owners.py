@@ -12,9 +12,10 @@ from ray.exceptions import GetTimeoutError, RayActorError
 from actors.answers import cause_of
 from actors.balancing import Balancing
 from actors.moving import Moves
-from actors.owner import Hung, OwnerPair, error_of
+from actors.owner import Hung, OwnerPair
+from actors.restarting import Count, Loss, Restarting, side_by_side
 from actors.view import ClusterView
-from pipeline.errors import Fenced, TakenOver, Unreachable
+from pipeline.errors import Unreachable
 from pipeline.slot.ports import TopicPartition
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.totals import Totals
@@ -22,7 +23,6 @@ from pipeline.tasks.totals import Totals
 START_S_MAX = 300.0  # of an owner that comes while the run goes on: it may wait for a node
 
 Make = Callable[[list[int], str], OwnerPair]
-Count = Callable[[str, str, str, str], None]  # role, word, what ended, cause
 
 
 class Owners:
@@ -46,12 +46,14 @@ class Owners:
         self._usable = usable
         self._view = view
         self._steering = steering
-        self._count = count
         self._serial = 0
         self._rising: dict[OwnerPair, float] = {}  # that start beside the others: since when
         self.ends: Mapping[TopicPartition, int] | None = None
         self.pairs: list[OwnerPair] = []
-        self.moves = Moves(view, steering.say, self._cannot)
+        self._restarting = Restarting(
+            self.pairs, self._introduce, lambda pair: self.moves.ended(pair), count
+        )
+        self.moves = Moves(view, steering.say, self._restarting.cannot)
         self._balancing = Balancing(self.moves, view, steering.say)
 
     # -- start ------------------------------------------------------------------------------
@@ -65,9 +67,21 @@ class Owners:
         for pair in self.pairs:
             pair.spawn()
 
+    def fence(self) -> None:
+        """From older owners, every slot. The first has slot 0: ``stale_ids`` says why it is so."""
+        self._first_alone(OwnerPair.fence)
+
+    def claim(self, encoders: Mapping[str, Mapping[str, Any]]) -> None:
+        """Every slot; all ids of the pipeline must have been fenced before."""
+
+        def claimed(pair: OwnerPair) -> None:
+            pair.recover()
+            pair.introduce(self.ends, encoders)
+
+        self._first_alone(claimed)
+
     def begin(self) -> None:
-        for pair in self.pairs:
-            pair.begin()
+        side_by_side(OwnerPair.begin, self.pairs)
 
     # -- watched ----------------------------------------------------------------------------
 
@@ -86,7 +100,7 @@ class Owners:
             if ref == pair.drained:
                 pair.drained = None
             elif ref in pair.watches:
-                self._ended(pair, ref)
+                self._restarting.ended(pair, ref)
                 return
 
     def status(self) -> bool:
@@ -99,14 +113,14 @@ class Owners:
             try:
                 drained = pair.status()
                 if pair.leaving and drained and not self._steering.stop.is_set():
-                    self._elsewhere(pair)
+                    self._restarting.elsewhere(pair)
                     drained = False
                 done &= drained
             except GetTimeoutError:
-                self._restart(pair, "owner", "unanswered", "did not answer")
+                self._restarting.restart({pair: Loss("owner", "unanswered", "did not answer")})
                 done = False
             except Hung as error:
-                self._restart(pair, "owner", "hung", str(error))
+                self._restarting.restart({pair: Loss("owner", "hung", str(error))})
                 done = False
             except RayActorError:
                 done = False  # its watch tells, and then it is restarted
@@ -223,49 +237,7 @@ class Owners:
         pair.introduce(self.ends, self._usable())
         pair.begin()
 
-    def _ended(self, pair: OwnerPair, ref: Any) -> None:
-        role = pair.watches[ref]
-        try:
-            ending = ray.get(ref)
-        except RayActorError as error:
-            self._restart(pair, role, "died", cause_of(error))
-        else:
-            ended = error_of(ending)
-            if not isinstance(ended, Fenced) or isinstance(ended, TakenOver):
-                raise ended
-            pair.demand_ours()
-            self._restart(pair, role, "fenced", "fenced, though no other run has its slots")
-
-    def _cannot(self, pair: OwnerPair, error: Exception) -> None:
-        """It can neither give nor take a slot of its own."""
-        if isinstance(error, Fenced):
-            pair.demand_ours()
-        self._restart(pair, "owner", "move", cause_of(error))
-
-    def _restart(self, pair: OwnerPair, role: str, word: str, cause: str) -> None:
-        """Both halves anew; one that dies while it starts is started again.
-
-        ``word`` is the cause as the metric has it, ``cause`` as a person is told.
-        """
-        pair.last_words(role)
-        self.moves.ended(pair)
-        while True:
-            pair.kill()
-            self._count(role, word, f"slots {pair.slots}", cause)
-            try:
-                pair.spawn(again=True)
-                self._introduce(pair)
-                return
-            except RayActorError as error:
-                word, cause = "died", cause_of(error)
-            except Unreachable as error:  # its source: the broker has gone since it was fenced
-                word, cause = "unreachable", cause_of(error)
-
-    def _elsewhere(self, pair: OwnerPair) -> None:
-        """One that is drained, since its node will go."""
-        pair.kill()
-        try:
-            pair.spawn(again=True)
-            self._introduce(pair)
-        except (RayActorError, Unreachable) as error:
-            self._restart(pair, "owner", "died", cause_of(error))
+    def _first_alone(self, work: Callable[[OwnerPair], None]) -> None:
+        first, *others = self.pairs
+        work(first)
+        side_by_side(work, others)

@@ -100,13 +100,9 @@ class Supervisor:
         limit_s = ROOM_S_MAX if self._spec.ray.autoscaler else START_S_MAX
         if not waits:
             self.view.await_devices(partial(device_of, limit_s=limit_s))
-        # The first owner has slot 0: stale_ids says why the order is this one.
-        for owner in self._owners:
-            owner.fence()
+        self._fleet.fence()
         self._fence_stale(layout)
-        for owner in self._owners:
-            owner.recover()
-            owner.introduce(ends, self._replicas.handles)
+        self._fleet.claim(self._replicas.handles)
         if waits:
             self.view.await_devices(partial(device_of, limit_s=limit_s))
 

@@ -22,6 +22,7 @@ from pipeline.encoders.checking import check_pipeline
 from pipeline.encoders.decode_pool import DecodePool, decode_threads
 from pipeline.errors import MotetError
 from pipeline.fusion.rules import Fuser
+from pipeline.heap import settle_heap
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
@@ -31,7 +32,7 @@ from pipeline.tasks.ending import CLOSE_S, DRAIN_S_MAX, await_readable, unfinish
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.head_watch import HeadWatch
-from pipeline.tasks.host import RunControl, settle_heap
+from pipeline.tasks.host import RunControl
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_runner import IngestRunner
 from pipeline.tasks.micro_batcher import MicroBatcher, Outcome

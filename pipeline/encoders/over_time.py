@@ -12,6 +12,7 @@ from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.options import flag, one_of, real, whole, wrong_option
 from pipeline.features.bundle import FeatureConfig, bundle, columns
 from pipeline.features.framing import WINDOWS, Samples
+from pipeline.features.log_mel import log_mel_means
 from pipeline.features.one_call import one_call
 from pipeline.media.clips import nearest_sample
 from pipeline.spec.media_type import RATE_MAX
@@ -127,11 +128,17 @@ class OverTime:
             self.sequence = self._steps, len(numbers)
             self.names = tuple(f"{each}_at_{at}" for at in range(self._steps) for each in numbers)
         self.length = len(self.names)
+        # By far the most wanted, and made in one call.
+        self._of_levels = self._features == ("log_mel",) and self._steps is None and not deviation
 
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
         if not batch:
             return []
         clips = [window_samples(clip, self.rate) for clip in batch]
+        if self._of_levels:
+            means = log_mel_means(clips, self._config, self._device)
+            if means is not None:
+                return list(means.astype(np.float32))
         rows = bundle(clips, self._features, self._config, self._device)
         shape = len(rows), self.length
         vectors = torch.zeros(shape, dtype=torch.float64, device=self._device)

@@ -18,6 +18,7 @@ from pipeline.encoders.loading import kinds_taken
 from pipeline.encoders.outputs import checked
 from pipeline.encoders.picture_bytes import decoded_bytes, portions
 from pipeline.encoders.plan import BuiltClip, StagePlan
+from pipeline.media.raw_rows import RawRows
 from pipeline.spec.user_class import one_line
 
 UNDECODABLE = "undecodable"
@@ -53,6 +54,8 @@ class EncodeTask:
         self._rate: int | None = getattr(encoder, "rate", None)
         self._memory = MemoryLimit()
         self._wish = wish_of(encoder)
+        if "audio" in self._takes:
+            RawRows.prepare()
 
     def run(self, jobs: Sequence[StageJob]) -> list[JobResult]:
         """Decodes, encodes in one call, checks; ``failure`` is one line where there is no output.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ _WINDOWS = {
     "bartlett": torch.bartlett_window,
 }
 WINDOWS = tuple(_WINDOWS)
+_NO_SAMPLES: Samples = np.zeros(0, np.float32)
 
 
 # The caches hold what a process uses: some stages, on one device or two.
@@ -82,6 +83,28 @@ def frame_window(framing: Framing, device: torch.device) -> torch.Tensor:
     made = _WINDOWS[framing.window](length, periodic=True, dtype=torch.float64)
     window[first : first + length] = made
     return window.to(device)
+
+
+def rows_of(clips: Sequence[Samples]) -> NDArray[np.float32]:
+    """The array whose rows the clips are, all of them in order, shape (clips, samples).
+
+    One of shape (0, 0) where they are not that: it is a look at their addresses, and no copy.
+    """
+    first = clips[0] if clips else _NO_SAMPLES
+    if not len(first) or any(
+        clip.base is not first.base
+        or len(clip) != len(first)
+        or clip.dtype != np.float32
+        or not clip.flags.c_contiguous
+        for clip in clips
+    ):
+        return _NO_SAMPLES[:, None]
+    at = first.__array_interface__["data"][0]
+    for number, clip in enumerate(clips):
+        if clip.__array_interface__["data"][0] != at + number * first.nbytes:
+            return _NO_SAMPLES[:, None]
+    shape, strides = (len(clips), len(first)), (first.nbytes, first.itemsize)
+    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)
 
 
 class Layout:
@@ -106,10 +129,16 @@ class Layout:
         self.total = -(-at // tile) * tile
         self.starts = [first * hop + lead for first in self.firsts]
         self.ends = [start + len(clip) for start, clip in zip(self.starts, clips, strict=True)]
-        self.signal = np.zeros(max(0, (self.total - 1) * hop + framing.n_fft), np.float32)
-        line = self.signal.data  # numpy would give up the interpreter at every clip
-        for clip, start in zip(clips, self.starts, strict=True):
-            line[start : start + len(clip)] = np.ascontiguousarray(clip, np.float32).data
+        self.length = max(0, (self.total - 1) * hop + framing.n_fft)  # of the signal
+        self._clips = clips
+
+    @cached_property
+    def signal(self) -> Samples:
+        line = np.zeros(self.length, np.float32)
+        view = line.data  # numpy would give up the interpreter at every clip
+        for clip, start in zip(self._clips, self.starts, strict=True):
+            view[start : start + len(clip)] = np.ascontiguousarray(clip, np.float32).data
+        return line
 
     def cut(self, rows: torch.Tensor) -> list[torch.Tensor]:
         """Each clip's own rows of an array of all frames."""

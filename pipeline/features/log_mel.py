@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.features.bundle import bundle, of_mel
-from pipeline.features.framing import Samples
-from pipeline.features.mel import MelConfig
+from pipeline.features.framing import Layout, Samples, rows_of
+from pipeline.features.lanes import LANES
+from pipeline.features.mel import MelConfig, mel_bands
+from pipeline.features.spectra import mean_levels, tables
 
 
 def log_mel(
@@ -24,6 +28,20 @@ def log_mel(
     the Slaney scale and area norm, as ``bundle`` says. The rows are views of one array.
     """
     return bundle(clips, ("log_mel",), of_mel(config), device)
+
+
+def log_mel_means(
+    clips: Sequence[Samples], config: MelConfig, device: torch.device | str = "cpu"
+) -> NDArray[np.float64] | None:
+    """The mean over time of each clip's ``log_mel``, shape (clips, n_mels); 0 of an empty clip.
+
+    None where it is not made in one call: elsewhere than on a CPU, or of an odd length of frames.
+    """
+    made = tables(config, torch.device(device))
+    if made is None:
+        return None
+    layout = Layout(clips, config, LANES)
+    return mean_levels(rows_of(clips), layout, config.hop_length, made, mel_bands(config))
 
 
 def mfcc(

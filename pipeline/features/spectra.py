@@ -20,7 +20,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from pipeline.features import lanes, steps
-from pipeline.features.framing import Framing, frame_window
+from pipeline.features.framing import Framing, Layout, frame_window
 from pipeline.features.lanes import FUSED, LANES
 from pipeline.features.mel import Bands
 
@@ -112,7 +112,7 @@ def _spectra(
             _to_rows(db, db_rows, first)
 
 
-def _compiled(function: Any) -> Any:
+def _compiled(function: Any, signature: Any = _SIGNATURE) -> Any:
     """numba's machine code of it: kept on disk where numba finds a folder for that.
 
     numba knows it again by the function's own file and its name; the name tells of the others.
@@ -120,12 +120,50 @@ def _compiled(function: Any) -> Any:
     sources = inspect.getsource(lanes) + inspect.getsource(steps)
     function.__qualname__ = f"{function.__name__}_{zlib.crc32(sources.encode()):08x}"
     try:
-        return _kernel(_SIGNATURE, cache=True)(function)
+        return _kernel(signature, cache=True)(function)
     except RuntimeError:  # a read-only place: every process compiles for itself
-        return _kernel(_SIGNATURE)(function)
+        return _kernel(signature)(function)
 
 
 _fill = _compiled(_spectra)
+
+_CLIPS = types.Array(types.float32, 2, "C", readonly=True)
+_MEANS_SIGNATURE = types.void(
+    _CLIPS, _PLACES, types.float32[::1], types.intp, _LINE, _PLACES, _LINE, _LINE, _PLACES, _PLACES,
+    _LINE, _ROWS, _PLACES, _PLACES, types.float64[:, ::1],
+)  # fmt: skip
+
+
+def _mean_levels(
+    clips: Any, starts: Any, signal: Any, hop: Any, window: Any, radices: Any, turns: Any,
+    halves: Any, firsts: Any, lasts: Any, weights: Any, db_rows: Any, first_rows: Any,
+    row_counts: Any, means: Any,
+) -> None:  # fmt: skip
+    """Fills ``means`` (clips, bands) from ``row_counts[i]`` rows from ``first_rows[i]`` on.
+
+    ``clips`` (clips, samples) are laid into the signal before; without rows it has them already.
+    """
+    at = 0
+    for i in range(len(clips)):
+        signal[at : starts[i]] = 0
+        at = starts[i] + clips.shape[1]
+        signal[starts[i] : at] = clips[i]
+    if len(clips):
+        signal[at:] = 0
+    no_powers = np.empty((0, 0), np.float32)
+    _fill(
+        signal, hop, window, radices, turns, halves, firsts, lasts, weights, no_powers, db_rows
+    )  # fmt: skip
+    sums = np.empty(means.shape[1])
+    for i in range(len(means)):
+        sums[:] = 0
+        for row in range(first_rows[i], first_rows[i] + row_counts[i]):
+            for band in range(sums.size):
+                sums[band] += db_rows[row, band]
+        means[i] = sums / max(1, row_counts[i])
+
+
+_fill_means = _compiled(_mean_levels, _MEANS_SIGNATURE)
 
 
 class Tables(NamedTuple):
@@ -176,3 +214,23 @@ def spectra(
     Either may have no rows; their number is a multiple of 8, and the signal as long as they need.
     """
     _fill(signal, hop, *tables, *bands, powers, log_mel)
+
+
+def mean_levels(
+    clips: NDArray[np.float32],
+    layout: Layout,
+    hop: int,
+    tables: Tables,
+    bands: Bands,
+) -> NDArray[np.float64]:
+    """The mean over time of each clip's levels, shape (clips, bands), dB re 1; 0 without a frame.
+
+    ``clips``: all of the layout as rows of one array; without rows it makes the signal of them.
+    The whole way is one call: a thread that gives up the interpreter waits to have it again.
+    """
+    signal = np.empty(layout.length, np.float32) if len(clips) else layout.signal
+    levels = np.empty((layout.total, len(bands.firsts)), np.float32)
+    means = np.empty((len(layout.frames), len(bands.firsts)))
+    places = [np.array(each, np.intp) for each in (layout.starts, layout.firsts, layout.frames)]
+    _fill_means(clips, places[0], signal, hop, *tables, *bands, levels, *places[1:], means)
+    return means

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.clips import place
-from pipeline.media.pcm import INT16_FORMATS, INT16_SCALE
+from pipeline.media.pcm import INT16_FORMATS
 from pipeline.record import MediaRecord
 
 _BYTES = 2  # a sample
@@ -16,12 +16,19 @@ _BYTES = 2  # a sample
 RowPlace = tuple[tuple[str, int], int]  # format and samples of its group, number in the group
 
 
+def _int16_samples() -> Callable[[bytes, str], NDArray[np.float32]]:
+    """Not before it is needed: numba is half a second and 60 MB, for pictures and texts too."""
+    from pipeline.media.int16_rows import int16_samples
+
+    return int16_samples
+
+
 class RawRows:
     """Rows of samples: the same bits as ``decode_audio`` and ``assemble_audio`` give for each.
 
-    The payloads are laid side by side as they are, and two operations make numbers of all of
-    them. Clip by clip it would be three each, every one of which gives up the interpreter and
-    waits for it again: that costs more than the work itself.
+    The payloads are laid side by side as they are, and one call makes numbers of all of them.
+    Clip by clip it would be three operations each, every one of which gives up the interpreter
+    and waits for it again: that costs more than the work itself.
     """
 
     def __init__(self) -> None:
@@ -58,14 +65,19 @@ class RawRows:
         group.append(row)
         return key, len(group) - 1
 
+    @staticmethod
+    def prepare() -> None:
+        """Called at a start, so that the first batch need not wait for it."""
+        _int16_samples()
+
     def samples(self, row: RowPlace) -> NDArray[np.float32]:
         """A row, shape (count,); its group takes no more once one of it was asked for."""
         (form, count), number = row
         rows = self._read.get(row[0])
         if rows is None:
             raw = self._groups.pop(row[0])
-            rows = np.frombuffer(b"".join(raw), INT16_FORMATS[form]).astype(np.float32)
-            rows *= INT16_SCALE
-            rows = self._read[row[0]] = rows.reshape(len(raw), count)
+            int16_samples = _int16_samples()
+            rows = int16_samples(b"".join(raw), form).reshape(len(raw), count)
+            self._read[row[0]] = rows
         row_samples: NDArray[np.float32] = rows[number]
         return row_samples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,16 +49,6 @@ class Host(Protocol):
         self, spec: PipelineSpec, connector: Connector, control: RunControl
     ) -> tuple[Totals, float]:
         """What was committed, and the seconds that it took, start-up left out."""
-
-
-def settle_heap() -> None:
-    """Spares what the start has made from every later collection of garbage.
-
-    Torch and its like are a million objects that live as long as the process; a full collection
-    goes through them all and holds every thread for 50 to 100 ms (measured), again and again.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def summary(totals: Totals, seconds: float) -> RunSummary:

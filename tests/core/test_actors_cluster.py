@@ -82,3 +82,17 @@ def test_one_that_answers_is_handed_to_ray(monkeypatch):
     with pytest.raises(InvalidInput, match="the label motet/gpu-memory of node h = 80GB: 'GB'"):
         cluster.alive_nodes()
     assert seen["address"] == address
+
+
+def test_a_local_ray_that_does_not_start_is_told_with_the_way_out(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+    def init(**_settings: object) -> None:
+        raise Exception("The current node timed out\nduring startup")
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    with pytest.raises(
+        Unreachable, match=r"did not start \(Exception: The .* out during startup\)"
+    ):
+        cluster.connect(spec_at("auto"), RunControl())

@@ -96,18 +96,25 @@ def brokers_away_and_death(site: Site, short: bool) -> Hit:
 
 
 def stopped_without_brokers(site: Site, short: bool) -> Hit:
-    """SIGTERM while all of Kafka is gone: the run ends in time, and says what it leaves."""
+    """SIGTERM while all of Kafka is gone: the run ends in time, and says what it leaves.
+
+    Between two windows it leaves nothing, and its end is a clean one.
+    """
     _kill_brokers(site)
     site.last(5)
     told_us = wall_us()
     code = site.run.end(signal.SIGTERM)
     took_s = (wall_us() - told_us) / 1e6
-    [line] = [line for line in site.run.err.splitlines() if line.startswith("motet: error")]
-    assert (code, took_s <= 20) == (1, True), f"exit code {code} after {took_s:.1f} s: {line}"
-    assert "results that are not committed" in line, line
+    said = [line for line in site.run.err.splitlines() if line.startswith("motet: error")]
+    ended = f"exit code {code} after {took_s:.1f} s"
+    assert took_s <= 20, ended
+    assert (code, len(said)) in ((0, 0), (1, 1)), f"{ended}: {said}"
+    if code:
+        assert "results that are not committed" in said[0], said
     site.brokers.start()
     run = site.begin(wait=False)
-    proof = f"exit code 1 after {took_s:.1f} s; it said that results are not committed"
+    told = "it said that results are not committed" if code else "all results were committed"
+    proof = f"{ended}; {told}"
     site.watcher.await_after(STREAMS, run.began_us, 180)
     _await_in_sync(site)
     return Hit(proof, run.began_us, run.began_us)

@@ -70,10 +70,14 @@ def group_storm(site: Site, short: bool) -> Hit:
     at_us = wall_us()
     for _number in range(rounds):
         stranger = KafkaConsumer(
-            f"{NAME}.audio", bootstrap_servers=site.brokers.bootstrap, group_id=NAME,
+            bootstrap_servers=site.brokers.bootstrap, group_id=NAME,
             enable_auto_commit=False, auto_offset_reset="latest",
         )  # fmt: skip
         try:
+            # A member that leads the group before it knows the topic assigns nothing, and
+            # kafka-python may then stay in that assignment for good.
+            await_that("known", lambda one=stranger: one.partitions_for_topic(f"{NAME}.audio"), 60)
+            stranger.subscribe([f"{NAME}.audio"])
             await_that("joined", lambda one=stranger: one.poll(200) or one.assignment(), 60)
         finally:
             stranger.close()

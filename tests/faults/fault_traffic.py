@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict, deque
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka_user import PARTITIONS, Sender, await_that, rfc3339
 
 from pipeline.clock import wall_us
@@ -65,7 +66,8 @@ class Traffic:
 
     def close(self) -> None:
         """Ends it as it is, where a run has failed."""
-        self._producer.close(timeout=0)
+        with suppress(KafkaTimeoutError):  # something is still to be sent, for which no broker is
+            self._producer.close(timeout=0)
         if self._sender.is_alive():
             self._sender._stop_asked.set()
 

@@ -53,7 +53,7 @@ class Setup(NamedTuple):
     one_machine: bool = False  # all nodes, the brokers and the driver share the cores of one
     one_process: bool = False  # both halves are threads of one interpreter: ``--local``
     spread_order: bool = True
-    restart_together: bool = False
+    restart_together: bool = True
     ask_together: bool = True
     node_loss_us: int | None = None
     detect_us: int = 4_000_000

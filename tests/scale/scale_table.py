@@ -15,7 +15,7 @@ from scale_setup import SIZES, Setup, cluster
 
 LOSS_US = 2_000_000
 # As motet was before what the simulation showed was changed, beside as it is.
-BEFORE = {"spread_order": False, "ask_together": False}
+BEFORE = {"spread_order": False, "ask_together": False, "restart_together": False}
 LABELS = {
     "replicas": "GPUs",
     "ingest halves": "ingest",

@@ -86,8 +86,8 @@ def test_lost_owners_begin_anew_and_catch_up():
     setup = SMALL._replace(
         nodes=2, replicas=16, owners=4, slots=4, rate=3_000.0, seconds=18.0, node_loss_us=1_000_000
     )
-    in_turn = simulate(COSTS, setup)
-    together = simulate(COSTS, setup._replace(restart_together=True))
+    together = simulate(COSTS, setup)
+    in_turn = simulate(COSTS, setup._replace(restart_together=False))
     assert together.lost_windows == in_turn.lost_windows == 0
     assert together.restarted_s is not None
     assert together.recovered_s is not None

@@ -19,6 +19,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from measure_broker import TOPIC, broker, process_us, publish
@@ -112,7 +113,9 @@ def _kind(words: str) -> str | None:
                         ("ray::Encoder", "encoder"), ("ray::", "ray")):  # fmt: skip
         if words.startswith(begin):
             return kind
-    return "driver" if "--run" in words else "ray" if "/ray/" in words else None
+    if "validate.py" in words and "--run\0" in words:  # a raylet has --runtime-env-agent and more
+        return "driver"
+    return "ray" if "/ray/" in words else None
 
 
 def run_one(file: Path, raylets: int) -> None:
@@ -213,18 +216,20 @@ def modelled(case: Case, costs: Costs, windows: int, others: float) -> dict[str,
     return {"windows_s": result.windows_s, "cpu_us": sum(each.values()), **each}
 
 
-def fit(told: dict[str, float]) -> None:
-    """From a run on one raylet: how much more parts cost in a whole run than alone (``whole``)."""
+def fit(runs: list[dict[str, float]]) -> None:
+    """From runs on one raylet: how much more parts cost in a whole run than alone (``whole``), and
+    what the driver and a node of Ray take in each second, whatever the windows."""
     kept = json.loads(FILE.read_text())
-    costs = load(alone=True)._replace(
-        driver_idle=round(told.get("driver_us", 0.0) * told["windows_s"])
-    )
+    told = {key: median(run.get(key, 0.0) for run in runs) for key in runs[0]}
+    idle = {name: round(told[f"{kind}_us"] * told["windows_s"])
+            for name, kind in (("driver_idle", "driver"), ("node_idle", "ray"))}  # fmt: skip
+    costs = load(alone=True)._replace(**idle)
     factors = {"ingest": 1.0, "fusion": 1.0, "kafka": 1.0}
     for _ in range(8):
         model = modelled(CASES[1], whole(costs, factors), int(told["windows"]), told["others"])
         for kind in factors:
             factors[kind] *= told[f"{kind}_us"] / model[f"{kind}_us"]
-    kept["costs"]["driver_idle"] = costs.driver_idle
+    kept["costs"].update(idle)
     kept["whole"] = {kind: round(factor, 3) for kind, factor in factors.items()}
     FILE.write_text(json.dumps(kept, indent=1) + "\n")
     print(kept["whole"])
@@ -236,10 +241,10 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--cases", default="0,1,2,3", help="numbers of raylets")
     arguments.add_argument("--json", type=Path)
-    arguments.add_argument("--fit", type=Path, help="take the factors from one raylet in that file")
+    arguments.add_argument("--fit", type=Path, help="take factors from one raylet there")
     given = arguments.parse_args()
     if given.fit:
-        fit(json.loads(given.fit.read_text())[CASES[1].name]["real"][0])
+        fit(json.loads(given.fit.read_text())[CASES[1].name]["real"])
         return
     costs = load()
     wanted = [case for case in CASES if str(case.raylets) in given.cases.split(",")]

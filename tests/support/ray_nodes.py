@@ -106,6 +106,7 @@ class RayNodes:
             num_cpus=cpus, num_gpus=gpus, resources=resources, labels=labels,
             object_store_memory=150 << 20, include_dashboard=False,
             min_worker_port=0, max_worker_port=0, node_manager_port=0,
+            dashboard_agent_listen_port=0,  # the one that Ray takes is taken: 3 s of tries
             temp_dir=self._folder.name, include_log_monitor=False, **own, **settings,
         )  # fmt: skip
         node = Node(params, head=not self.nodes, shutdown_at_exit=True, spawn_reaper=True)

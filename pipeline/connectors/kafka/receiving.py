@@ -7,6 +7,7 @@ a whole fetch. With what stands here and in ``records`` it is copied three times
 
 from __future__ import annotations
 
+import select
 import selectors
 from typing import Any
 
@@ -14,7 +15,10 @@ from kafka import errors as kafka_errors
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.protocol.frame import KafkaBytes
 
+from pipeline import clock
+
 RECEIVE_BYTES = 1 << 20
+_MOMENT_US = 5_000
 _read_tls = KafkaSSLTransport._sock_recv
 
 
@@ -45,18 +49,40 @@ def _receive(self: Any) -> tuple[bytes, BaseException | None]:
     try:
         frame = _frame(self)
         if frame is not None and len(frame) - frame._idx > RECEIVE_BYTES:
-            with memoryview(frame) as whole:
-                count = self._sock.recv_into(whole[frame._idx : -1])
-            frame._idx += count
-            return b"", None if count else kafka_errors.KafkaConnectionError("socket disconnected")
+            connected = _fill(self._sock, frame)
+            return b"", None if connected else _disconnected()
         data = self._sock.recv(RECEIVE_BYTES)
     except (BlockingIOError, InterruptedError):
         return b"", None
     except OSError as error:
         return b"", kafka_errors.KafkaConnectionError(error)
-    if not data:
-        return b"", kafka_errors.KafkaConnectionError("socket disconnected")
-    return data, None
+    return data, None if data else _disconnected()
+
+
+def _fill(sock: Any, frame: Any) -> bool:
+    """What comes for a large frame within a moment; whether the connection still stands.
+
+    A round of the client's loop for each quarter of a megabyte costs more than what it brings; its
+    other connections wait for that moment. Raises BlockingIOError where nothing is there at all.
+    """
+    until_us = clock.monotonic_us() + _MOMENT_US
+    with memoryview(frame) as whole:
+        count = sock.recv_into(whole[frame._idx : -1])
+        frame._idx += count
+        coming = select.poll()
+        coming.register(sock, select.POLLIN)
+        while count and len(frame) - frame._idx > 1:
+            left_us = until_us - clock.monotonic_us()
+            if left_us <= 0 or not coming.poll(left_us / 1000):
+                return True
+            count = sock.recv_into(whole[frame._idx : -1])
+            frame._idx += count
+    return bool(count)
+
+
+def _disconnected() -> BaseException:
+    error: BaseException = kafka_errors.KafkaConnectionError("socket disconnected")
+    return error
 
 
 def _receive_tls(self: Any) -> tuple[bytes, BaseException | None]:

@@ -1,0 +1,77 @@
+"""A large frame is taken from the socket in few calls, and nothing of it is lost or waited for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from kafka import errors as kafka_errors
+from kafka.protocol.frame import KafkaBytes
+
+from pipeline.connectors.kafka import receiving
+
+FRAME_BYTES = 3 << 20
+SENT = bytes(range(256)) * (FRAME_BYTES // 256)
+
+
+class Parser:
+    def __init__(self, frame: KafkaBytes) -> None:
+        self._receiving, self._rbuffer = True, frame
+
+
+class Transport:
+    """As much of the client's as is read here."""
+
+    def __init__(self, sock: socket.socket, frame: KafkaBytes) -> None:
+        self._sock = sock
+        self._protocol = type("Protocol", (), {"parser": Parser(frame)})()
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        yield near, far
+
+
+@pytest.fixture
+def transport(ends) -> Transport:
+    return Transport(ends[0], KafkaBytes(FRAME_BYTES))
+
+
+def frame_of(transport: Transport) -> KafkaBytes:
+    return transport._protocol.parser._rbuffer
+
+
+def test_a_large_frame_comes_whole(ends, transport):
+    """The socket holds a fraction of it at a time; the last byte ends it in the client."""
+    sender = threading.Thread(target=ends[1].sendall, args=(SENT,))
+    sender.start()
+    frame = frame_of(transport)
+    while len(frame) - frame._idx > receiving.RECEIVE_BYTES:
+        assert receiving._receive(transport) == (b"", None)
+    rest = b""
+    while len(rest) < FRAME_BYTES - frame._idx:
+        rest += receiving._receive(transport)[0]
+    sender.join()
+    assert bytes(frame[: frame._idx]) + rest == SENT
+
+
+def test_what_does_not_come_within_a_moment_is_left_to_the_next_round(ends, transport):
+    ends[1].sendall(SENT[:1000])
+    assert receiving._receive(transport) == (b"", None)
+    assert frame_of(transport)._idx == 1000
+    assert receiving._receive(transport) == (b"", None), "nothing is there"
+    assert frame_of(transport)._idx == 1000
+
+
+@pytest.mark.parametrize("before", [0, 1000])
+def test_a_connection_that_ends_is_told_of(ends, transport, before):
+    ends[1].sendall(SENT[:before])
+    ends[1].close()
+    data, error = receiving._receive(transport)
+    assert (data, frame_of(transport)._idx) == (b"", before)
+    assert isinstance(error, kafka_errors.KafkaConnectionError)
