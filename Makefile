@@ -41,7 +41,7 @@ example: $(STAMP)  ## a worked pipeline, from nothing to its figures: EXAMPLE=wa
 	@$(BIN)/python docs/examples/run.py $(or $(EXAMPLE),ward) $(ARGS)
 
 test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 metrics: $(STAMP)  ## writes docs/METRICS.md anew from the catalogue
 	$(BIN)/python -m pipeline.tasks.metrics_page > docs/METRICS.md

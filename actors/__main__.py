@@ -7,7 +7,6 @@ import os
 import sys
 
 import actors.shadow  # noqa: F401  first: it says which file hides motet's `pipeline`
-from pipeline.heap import swell_heap
 
 
 def main() -> int:
@@ -15,8 +14,10 @@ def main() -> int:
 
     Imports come inside: Ctrl-C in the first moments is one line too.
     """
-    swell_heap()
     try:
+        from pipeline.heap import swell_heap
+
+        swell_heap()
         from actors import cluster_resources, run_on_cluster
         from pipeline.cli import main as cli_main
         from pipeline.tasks.stuck import end_in_spite

@@ -49,20 +49,6 @@ def pytest_configure() -> None:
             import librosa.beat  # noqa: F401  (with all that it compiles when it is imported)
 
 
-# Rooms with the longest files: begun last, one of them is all that the last process has to do.
-_FIRST = ("faults", "cluster", "contract", "sim")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    rooms = Path(__file__).parent
-
-    def turn(item: pytest.Item) -> int:
-        room = item.path.relative_to(rooms).parts[0]
-        return _FIRST.index(room) if room in _FIRST else len(_FIRST)
-
-    items.sort(key=turn)
-
-
 class _ClosedWhenDropped(socket.socket):
     """A socket of kafka-python, which leaves one to the collector where a client is closed while
     it connects or still has something to send: the warning would fail any test that runs then."""

@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -37,23 +37,27 @@ def _spectra_watched() -> Iterator[list[int]]:
     Where the module that calls it was never imported, nobody does.
     """
     calls: list[int] = []
-    caller: Any = sys.modules.get(_CALLER)
-    if caller is None:
+    with ExitStack() as watches:
+        for (module, name), frames_of in _CALLED.items():
+            caller = sys.modules.get(module)
+            if caller is not None:
+                original = getattr(caller, name)
+                watches.callback(setattr, caller, name, original)
+                setattr(caller, name, _counting(original, frames_of, calls))
         yield calls
-        return
 
-    def watched(*given: Any) -> None:
-        _, _, tables, bands, powers, mel = given
-        frames, points = max(len(powers), len(mel)), tables.window.size
-        calls.append(_of((frames, points), points, 2.5) + 2 * len(mel) * bands.weights.size)
-        original(*given)
 
-    original = caller.spectra
-    caller.spectra = watched
-    try:
-        yield calls
-    finally:
-        caller.spectra = original
+def _counting(
+    original: Callable[..., Any], frames_of: Callable[..., tuple[int, int]], calls: list[int]
+) -> Callable[..., Any]:
+    def watched(*given: Any) -> Any:
+        frames, of_bands = frames_of(*given)
+        tables, bands = given[_TABLES], given[_BANDS]
+        points = tables.window.size
+        calls.append(_of((frames, points), points, 2.5) + 2 * of_bands * bands.weights.size)
+        return original(*given)
+
+    return watched
 
 
 def _real(shape: Sequence[int], dims: Sequence[int], *_: Any, **__: Any) -> int:
@@ -73,6 +77,15 @@ def _of(shape: Sequence[int], points: int, each: float) -> int:
     return round(each * math.prod(shape) * math.log2(points)) if points > 1 else 0
 
 
-_CALLER = "pipeline.features.bundle"
+_TABLES, _BANDS = 2, 3
+# Where they are called, and how many frames are transformed and how many made bands of.
+_CALLED: dict[tuple[str, str], Callable[..., tuple[int, int]]] = {
+    ("pipeline.features.bundle", "spectra"): lambda _signal, _hop, _tables, _bands, powers, mel: (
+        max(len(powers), len(mel)), len(mel),
+    ),
+    ("pipeline.features.log_mel", "mean_levels"): lambda clips, layout, *_: (
+        layout.total, layout.total,
+    ),
+}  # fmt: skip
 _aten = torch.ops.aten
 _TRANSFORMS = {_aten._fft_r2c: _real, _aten._fft_c2r: _to_real, _aten._fft_c2c: _complex}

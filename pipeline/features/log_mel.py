@@ -41,7 +41,7 @@ def log_mel_means(
     if made is None:
         return None
     layout = Layout(clips, config, LANES)
-    return mean_levels(rows_of(clips), layout, config.hop_length, made, mel_bands(config))
+    return mean_levels(rows_of(clips), layout, made, mel_bands(config), config.hop_length)
 
 
 def mfcc(

@@ -219,9 +219,9 @@ def spectra(
 def mean_levels(
     clips: NDArray[np.float32],
     layout: Layout,
-    hop: int,
     tables: Tables,
     bands: Bands,
+    hop: int,
 ) -> NDArray[np.float64]:
     """The mean over time of each clip's levels, shape (clips, bands), dB re 1; 0 without a frame.
 
