@@ -6,7 +6,7 @@ Told everything and the time; it asks nobody (``pipeline.evaluation.live`` reads
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from statistics import median
 from typing import Generic, NamedTuple, TypeVar
 
@@ -68,7 +68,7 @@ class LiveJoin:
         self._answers.drop(since_us)
         self._left(self._labels.drop(since_us))
         standing = self._standing()
-        classes = LabelIndex(label for label in standing if label.label is not None)
+        classes = LabelIndex(self._last(one for one in standing if one.label is not None))
         pairs: list[tuple[Answer, str]] = []
         delays_us: list[int] = []
         unlabelled = 0
@@ -96,6 +96,13 @@ class LiveJoin:
             and (one[:3] not in gone_us or self._labels.at_us(_said(one)) > gone_us[one[:3]])
         ]
 
+    def _last(self, labels: Iterable[Label]) -> list[Label]:
+        """Of those of one time, one alone and one with a text beside it, the newest."""
+        found: dict[tuple[str, int, int], Label] = {}
+        for one in sorted(labels, key=lambda label: self._labels.at_us(_said(label))):
+            found[one[:3]] = one
+        return list(found.values())
+
     def _texts(self, standing: list[Label]) -> tuple[list[Pair], int]:
         """A text counts once results reach from its start to its end, within half a window.
 
@@ -106,9 +113,8 @@ class LiveJoin:
         answers = list(self._answers)
         by_stream = in_order(answers)
         whole, waiting = [], 0
-        for label in sorted(standing, key=str):
-            if label.text is None:
-                continue
+        texts = self._last(one for one in standing if one.text is not None)
+        for label in sorted(texts, key=str):
             own = by_stream.get(label.stream)
             if own and _reach(own[0], own[-1], label):
                 whole.append(label)

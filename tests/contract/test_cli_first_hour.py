@@ -47,6 +47,7 @@ def test_ctrl_c_in_the_first_moments_is_no_traceback(tmp_path):
     """While it imports: the signal comes at the entry point's first line."""
     code = (
         "import sys, signal, importlib.abc\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background
         "class Asked(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'typer': signal.raise_signal(signal.SIGINT)\n"

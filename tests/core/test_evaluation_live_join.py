@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.live_figures import CLASSES_SHOWN, scored_labels, scored_texts, state_of
@@ -73,6 +73,13 @@ def test_the_order_in_which_it_is_told_decides_nothing(data, told, most):
     assert first.unmet == second.unmet
 
 
+@example(
+    [
+        (answer("b", 0, "cat"), 0),
+        (true("b", 0, 1, "cat"), 0),
+        (Label("b", 0, S, "dog", "one two"), S // 10),
+    ]
+)
 @given(rows)
 def test_what_meets_is_what_evaluate_would_find(told):
     join = joined(told, 30 * S)
