@@ -46,9 +46,9 @@ class EncoderActor(Logged):
         neighbours: int,
     ) -> None:
         """``neighbours``: replicas of the stage that a node may come to have, this one included."""
+        swell_heap()
         # Here and not above: whoever holds a handle of this class imports its module, and an
         # ingest process would pay 300 MB and two seconds for a torch that it never uses.
-        swell_heap()
         import torch
 
         from pipeline.encoders.decode_pool import DecodePool, decode_threads
