@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help install demo docs example test metrics dashboard lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-flat bench-peers bench-features bench-gpu clean
+.PHONY: help install demo docs example test metrics dashboard lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-flat bench-peers bench-latency bench-features bench-gpu clean
 .PHONY: eval-classic eval-digits eval-speech eval-stamps eval-translate
 
 help:  ## this list
@@ -41,7 +41,7 @@ example: $(STAMP)  ## a worked pipeline, from nothing to its figures: EXAMPLE=wa
 	@$(BIN)/python docs/examples/run.py $(or $(EXAMPLE),ward) $(ARGS)
 
 test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 metrics: $(STAMP)  ## writes docs/METRICS.md anew from the catalogue
 	$(BIN)/python -m pipeline.tasks.metrics_page > docs/METRICS.md
@@ -106,6 +106,9 @@ bench: $(STAMP)  ## throughput against a plain loop, both sides in one run
 bench-peers: $(STAMP)  ## the same job by Quix Streams, Bytewax and Ray Data, each in an environment of its own
 	$(BIN)/python tests/bench/throughput.py \
 		--sides plain,quix,bytewax,ray-data,quix-torch,bytewax-torch,ray-data-torch,local,ray $(ARGS)
+
+bench-latency: $(STAMP)  ## latency at a fixed rate beside a plain loop and Quix Streams, all exactly once
+	$(BIN)/python tests/bench/latency_peers.py $(ARGS)
 
 bench-flat: $(STAMP)  ## what a window costs against streams, partitions, overlap, inputs, record size
 	$(BIN)/python tests/bench/flat.py --kafka --picture docs/images/flat.png $(ARGS)

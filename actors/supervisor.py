@@ -27,7 +27,7 @@ from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.change_watch import ChangeWatch
 from pipeline.tasks.changing import HEAD, OWNERS, live_values
-from pipeline.tasks.ending import CLOSE_S, DRAIN_S_MAX, await_readable, unfinished
+from pipeline.tasks.ending import CLOSE_S, await_readable, unfinished
 from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.planning import Resources, owner_count
@@ -174,7 +174,7 @@ class Supervisor:
             self._tell_level()
             now = time.monotonic()
             if self._steering.stop.is_set() and draining_until is None:
-                draining_until = now + DRAIN_S_MAX
+                draining_until = now + self._steering.drain_s
                 self._fleet.drain()
             ending = self._steering.until_end or draining_until is not None
             if now >= status_at or (ending and self._some_drained):
@@ -183,7 +183,7 @@ class Supervisor:
                 if ending and done:
                     break
             if draining_until is not None and now > draining_until:
-                raise unfinished(self.view.snapshot().not_ready)
+                raise unfinished(self._steering.drain_s, self.view.snapshot().not_ready)
         return self._fleet.totals
 
     def _take_changes(self) -> None:

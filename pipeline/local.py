@@ -28,7 +28,7 @@ from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.spec.user_class import one_line
 from pipeline.tasks.encode import encode_task
-from pipeline.tasks.ending import CLOSE_S, DRAIN_S_MAX, await_readable, unfinished
+from pipeline.tasks.ending import CLOSE_S, await_readable, unfinished
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.head_watch import HeadWatch
@@ -282,9 +282,9 @@ def _wait(
             raise MotetError("the run hangs: no step of its loops for 60 s; start it again")
         if control.stop.is_set() and draining_until_us is None:
             running.ingest.drain()
-            draining_until_us = monotonic_us() + int(DRAIN_S_MAX * 1e6)
+            draining_until_us = monotonic_us() + int(control.drain_s * 1e6)
         ending = control.until_end or draining_until_us is not None
         if ending and running.done:
             return
         if draining_until_us is not None and monotonic_us() > draining_until_us:
-            raise unfinished(running.ingest.not_ready)
+            raise unfinished(control.drain_s, running.ingest.not_ready)

@@ -14,6 +14,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent / "support"))
 
+import order_of_tests
+
 from pipeline.broker import process, server
 from pipeline.broker.data_dir import DataDir
 
@@ -47,6 +49,15 @@ def pytest_configure() -> None:
 
         with one_compiler():  # the workers of a run import their tests at the same moment
             import librosa.beat  # noqa: F401  (with all that it compiles when it is imported)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order_of_tests.order(items, of_a_worker="PYTEST_XDIST_WORKER" in os.environ)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    return order_of_tests.one_ray(config, log)
 
 
 class _ClosedWhenDropped(socket.socket):

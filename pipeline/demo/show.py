@@ -24,6 +24,7 @@ FIRST_RESULT_US_MAX = 90_000_000
 SILENCE_US_MAX = 30_000_000
 READ_TO_END_US_MAX = 15_000_000
 JOIN_S = 30.0
+DRAIN_S = 20.0  # of a demo that ends by itself: nobody waits to kill it
 JOIN_FAILED_S = 3.0  # a producer without its broker may hang for minutes
 
 
@@ -63,6 +64,12 @@ class Show:
     _fed_us: int | None = None
     _drained: bool = False
     _failure: BaseException | None = None
+    _steering: RunControl = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._steering = RunControl(
+            stop=self._drain, ready=self._ready, say=self.say, show=self.show
+        )
 
     def run(self) -> Outcome:
         """Raises what the pipeline, the feed or the reader failed with."""
@@ -72,9 +79,8 @@ class Show:
         ]
         for thread in threads:
             thread.start()
-        steering = RunControl(stop=self._drain, ready=self._ready, say=self.say, show=self.show)
         try:
-            totals, _seconds = self.host(self.spec, self.connector, steering)
+            totals, _seconds = self.host(self.spec, self.connector, self._steering)
             self._drained = True
         finally:
             self.stop.set()
@@ -178,6 +184,7 @@ class Show:
         else:
             since_us, limit_us, what = self.measured.newest_us, SILENCE_US_MAX, "the last one"
             if self.seconds is not None and now_us - first_us >= self.seconds * 1e6:
+                self._steering.drain_s = DRAIN_S
                 self.stop.set()
         if since_us is not None and now_us - since_us >= limit_us:
             raise MotetError(

@@ -19,11 +19,11 @@ _PAUSE_S = 0.005
 READABLE_S_MAX = 5.0  # for another pipeline's transaction in the same topics, which may hang
 
 
-def unfinished(why: str | None) -> MotetError:
+def unfinished(after_s: float, why: str | None) -> MotetError:
     """The error of a run that was told to stop and could not commit what was in flight."""
     because = f": {why}" if why else ""
     return MotetError(
-        f"stopped after {DRAIN_S_MAX:g} s with results that are not committed{because}; "
+        f"stopped after {after_s:g} s with results that are not committed{because}; "
         "they are made again after the next start"
     )
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypedDict
 
 from pipeline.slot.ports import Connector
 from pipeline.spec import PipelineSpec
+from pipeline.tasks.ending import DRAIN_S_MAX
 from pipeline.tasks.totals import Totals
 from pipeline.tasks.view import View
 
@@ -24,14 +25,14 @@ class RunSummary(TypedDict):
     windows_per_second: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunControl:
     """How a run is steered: ``stop`` asks for a clean drain, ``say`` takes lines for the user.
 
     ``ready`` is set by the host once every slot is owned and all that runs has begun.
     ``until_end``: up to the stable ends at the start, then every window is closed. ``show`` is
     given the host's view of the run as soon as there is one, before ``ready``. ``swap_heads``:
-    whether a head that is deployed meanwhile takes over.
+    whether a head that is deployed meanwhile takes over. ``drain_s``: how long a drain may take.
     """
 
     until_end: bool = False
@@ -40,6 +41,7 @@ class RunControl:
     say: Callable[[str], None] = lambda _line: None
     show: Callable[[View], None] = lambda _view: None
     swap_heads: bool = True
+    drain_s: float = DRAIN_S_MAX
 
 
 class Host(Protocol):

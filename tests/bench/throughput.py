@@ -1,10 +1,10 @@
 """Throughput of the standard job against a plain loop, both sides in one run.
 
 The job: one-second 16 kHz mono L16 records of 32 streams in 4 partitions, log-mel, one result
-each. The plain loop reads with kafka-python, computes with librosa record by record and writes
-with a kafka-python producer in transactions of 250 ms: exactly once, without windows, lateness
-or recovery. All sides read the same topic; every run writes into topics of its own, and its
-results are checked against each other. Start-up is reported apart.
+each. The plain loop (``peers/plain_job.py``) reads with kafka-python, computes with librosa record
+by record and writes with a kafka-python producer in transactions of 250 ms: exactly once, without
+windows, lateness or recovery. All sides read the same topic; every run writes into topics of its
+own, and its results are checked against each other. Start-up is reported apart.
 
 Peers (``tests/bench/peers``) do the same job by programs of their own, in environments made
 below ``.bench``: ``--sides plain,quix,bytewax,ray-data,bytewax-torch,local,ray``; ``-torch`` gives
@@ -39,13 +39,14 @@ from pipeline.tasks.results import rfc3339
 
 STREAMS, LANES, RATE = 32, 4, 16_000
 OPEN_AT_END = {"quix": 2}  # windows of each stream: it closes one when a later record comes
+MOTET = {"local": ["--local"], "ray": []}
 PEERS_HOME = Path(__file__).parents[2] / ".bench" / "peers"
 PIPELINE = """
 version: 1
 name: {name}
 kafka: {{bootstrap: "{bootstrap}"}}
 inputs:
-  mic: {{topic: bench.audio, type: "audio/L16;rate=16000;channels=1", out_of_orderness: 200ms}}
+  mic: {{topic: "{input}", type: "audio/L16;rate=16000;channels=1", out_of_orderness: 200ms}}
 windows: {{size: 1s}}
 stages:
   sound: {{encoder: log_mel, of: mic}}
@@ -71,116 +72,51 @@ def publish(connector: KafkaConnector, records: int) -> None:
     publisher.close()
 
 
-def plain_loop(bootstrap: str, name: str, features: str) -> dict[str, float]:
-    """The loop that a user would write, in a process of its own (this file with ``--plain``)."""
-    command = [sys.executable, __file__, "--plain", bootstrap, name, features]
-    return run(command)
-
-
 def motet(bootstrap: str, name: str, folder: Path, *flags: str) -> dict[str, float]:
+    return run([*motet_command(bootstrap, name, folder, "bench.audio", *flags), "--until-end"])
+
+
+def motet_command(
+    bootstrap: str, name: str, folder: Path, input_topic: str, *flags: str
+) -> list[str]:
     file = folder / f"{name}.yaml"
-    file.write_text(PIPELINE.format(name=name, bootstrap=bootstrap))
-    return run([sys.executable, "-m", "actors", "run", str(file), "--until-end", *flags])
+    file.write_text(PIPELINE.format(name=name, bootstrap=bootstrap, input=input_topic))
+    return [sys.executable, "-m", "actors", "run", str(file), *flags]
 
 
 def run(command: list[str]) -> dict[str, float]:
+    """What it printed last, and what it took (Linux): ``cpu_seconds`` with its start, and
+    ``memory_bytes``, the most that one process of it held.
+    """
     began = time.monotonic()
-    environment = {**os.environ, **CONSUMER_ENV, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    figures: dict[str, float] = json.loads(lines[-1])
     figures["start_seconds"] = time.monotonic() - began - figures["seconds"]
+    figures["cpu_seconds"] = used.ru_utime + used.ru_stime
+    figures["memory_bytes"] = used.ru_maxrss * 1024
     return figures
 
 
-def run_plain(bootstrap: str, name: str, features: str) -> None:
-    """Kafka in, librosa (or our torch features, in tiles of 8) per record, Kafka out."""
-    import librosa
-    import torch
-    from kafka import KafkaConsumer, KafkaProducer
-    from kafka.structs import OffsetAndMetadata
-    from kafka.structs import TopicPartition as KafkaPartition
-
-    from pipeline.encoders.audio import LogMel
-    from pipeline.encoders.base import Clip
-
-    torch.set_num_threads(1)
-    ours = LogMel(torch.device("cpu"))
-
-    def encode(batch: list[np.ndarray]) -> list[np.ndarray]:
-        if features == "torch":
-            clips = [Clip("", 0, 1_000_000, samples, RATE, 0) for samples in batch]
-            return list(ours.encode(clips))
-        means = []
-        for samples in batch:
-            mel = librosa.feature.melspectrogram(
-                y=samples, sr=RATE, n_fft=400, hop_length=160, n_mels=64
-            )
-            means.append(librosa.power_to_db(mel, top_db=None).mean(axis=1))
-        return means
-
-    encode([np.zeros(RATE, np.float32)])  # what is compiled at the first call is start-up
-    partitions = [KafkaPartition("bench.audio", lane) for lane in range(LANES)]
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=8 << 20,
-        fetch_max_bytes=64 << 20,
-    )
-    consumer.assign(partitions)
-    consumer.seek_to_beginning(*partitions)
-    ends = consumer.end_offsets(partitions)
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap,
-        transactional_id=name,
-        batch_size=1 << 20,
-        linger_ms=5,
-        retry_backoff_ms=10,
-    )
-    producer.init_transactions()
-    began = time.monotonic()
-    windows = 0
-    positions = {}
-    committed_at = time.monotonic()
-    producer.begin_transaction()
-    while windows < sum(ends.values()):
-        for partition, records in consumer.poll(100, max_records=256).items():
-            sounds = [
-                np.frombuffer(record.value, ">i2").astype(np.float32) / 32768 for record in records
-            ]
-            tile = 64 if features == "torch" else len(sounds)
-            means = []
-            for first in range(0, len(sounds), tile):
-                means += encode(sounds[first : first + tile])
-            for record, mean in zip(records, means, strict=True):
-                value = {"stream": record.key.decode(), "vector": [float(x) for x in mean]}
-                producer.send(
-                    f"{name}.results",
-                    json.dumps(value).encode(),
-                    key=record.key,
-                    partition=partition.partition,
-                )
-            windows += len(records)
-            positions[partition] = OffsetAndMetadata(records[-1].offset + 1, "", -1)
-        if time.monotonic() - committed_at > 0.25 or windows >= sum(ends.values()):
-            producer.flush()
-            producer.send_offsets_to_transaction(positions, name)
-            producer.commit_transaction()
-            positions = {}
-            committed_at = time.monotonic()
-            if windows < sum(ends.values()):
-                producer.begin_transaction()
-    seconds = time.monotonic() - began
-    print(json.dumps({"windows": windows, "seconds": seconds}))
-    consumer.close()
-    producer.close()
+def environment() -> dict[str, str]:
+    """All sides': one thread for a call's arithmetic, buffers that are kept."""
+    return {**os.environ, **CONSUMER_ENV, "OMP_NUM_THREADS": "1"}
 
 
 def peer(bootstrap: str, name: str, side: str, records: int) -> dict[str, float]:
     """A peer's own program on the job, in its own environment."""
+    return run(peer_command(bootstrap, name, side, records))
+
+
+def peer_command(bootstrap: str, name: str, side: str, records: int) -> list[str]:
     which, kind = (side.removesuffix("-torch"), "torch" if side.endswith("-torch") else "librosa")
-    python = python_of(which, PEERS_HOME)
-    return run([str(python), str(program_of(which)), bootstrap, name, kind, str(records)])
+    python = python_of(which, PEERS_HOME) if which in PACKAGES else sys.executable
+    return [str(python), str(program_of(which)), bootstrap, name, kind, str(records)]
 
 
 def sums_of(connector: KafkaConnector, topic: str) -> dict[str, list[float]]:
@@ -246,13 +182,10 @@ def measure(bootstrap: str, given: argparse.Namespace, folder: Path) -> dict[str
             name = f"{side}-{number}"
             for topic in ("results", "late", "dead"):
                 control.create_topic(f"{name}.{topic}", LANES, 1, {})
-            if side.startswith("plain"):
-                kind = "torch" if side == "plain-torch" else "librosa"
-                figure = plain_loop(bootstrap, name, kind)
-            elif side.removesuffix("-torch") in PACKAGES:
-                figure = peer(bootstrap, name, side, given.records)
+            if side in MOTET:
+                figure = motet(bootstrap, name, folder, *MOTET[side])
             else:
-                figure = motet(bootstrap, name, folder, *(["--local"] if side == "local" else []))
+                figure = peer(bootstrap, name, side, given.records)
             figure["rate"] = figure["windows"] / figure["seconds"]
             figures[side].append(figure)
             sums = sums_of(connector, f"{name}.results")
@@ -263,16 +196,19 @@ def measure(bootstrap: str, given: argparse.Namespace, folder: Path) -> dict[str
     control.close()
     base = statistics.median(f["rate"] for f in figures[sides[0]])
     print(f"\n{platform.platform()}, {os.cpu_count()} cores, {given.records} records")
-    print(f"{'side':12} {'windows/s':>10} {'ratio':>6} {'start s':>8}")
+    heads = "windows/s", "ratio", "start s", "CPU s", "peak MB"
+    print(f"{'side':16}", *(f"{head:>9}" for head in heads))
     for side in sides:
-        rate = statistics.median(f["rate"] for f in figures[side])
-        start = statistics.median(f["start_seconds"] for f in figures[side])
-        print(f"{side:12} {rate:10.0f} {rate / base:6.2f} {start:8.1f}")
+        rate, start, cpu, memory = (
+            statistics.median(f[what] for f in figures[side])
+            for what in ("rate", "start_seconds", "cpu_seconds", "memory_bytes")
+        )
+        print(
+            f"{side:16} {rate:9.0f} {rate / base:9.2f} {start:9.1f} {cpu:9.1f} {memory / 1e6:9.0f}"
+        )
+    print("CPU with the start's; a peak is one process's, and says nothing of several (Ray)")
     return {"figures": figures, "base": sides[0]}
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--plain"]:
-        run_plain(*sys.argv[2:5])
-    else:
-        main()
+    main()

@@ -11,7 +11,6 @@ import pytest
 from pipelines import CHAT, LOBBY, SECOND_US, broker_for, connector_for, load, sent, values
 
 from actors.fusion import FusionActor
-from pipeline import local
 from pipeline.errors import Fenced, MotetError, Transient, Unreachable
 from pipeline.local import run_local
 from pipeline.tasks import ending
@@ -52,9 +51,9 @@ def running():
         control.stop.set()
 
 
-def test_what_could_not_be_committed_is_told_and_made_again(running, monkeypatch):
-    monkeypatch.setattr(local, "DRAIN_S_MAX", 0.2)
+def test_what_could_not_be_committed_is_told_and_made_again(running):
     broker, control, run = running
+    control.drain_s = 0.2
     broker.hook = away = Away("commit")
     broker.append(sent("in.chat", b"c", 20 * SECOND_US))
     assert away.asked.wait(PATIENCE_S)

@@ -12,7 +12,7 @@ from bytewax.connectors.kafka import KafkaSinkMessage
 from bytewax.connectors.kafka import operators as kafka
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
-from job import GRACE_MS, WINDOW_MS, Features, event_time, result
+from job import GRACE_MS, INPUT, WINDOW_MS, Features, event_time, result
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ def main(bootstrap: str, name: str, kind: str) -> None:
 
     flow = Dataflow("standard_job")
     source = kafka.input(
-        "in", flow, brokers=[bootstrap], topics=["bench.audio"], tail=False, batch_size=200
+        "in", flow, brokers=[bootstrap], topics=[INPUT], tail=False, batch_size=200
     )
     vectors = op.flat_map_batch("features", source.oks, encoded)
     clock = win.EventClock(

@@ -1,14 +1,16 @@
 """The standard job as the peers' own programs need it: features, event time, results.
 
 Each program runs in an environment that has its system's packages in front of motet's
-(``environments.py``), reads ``bench.audio``, writes ``{name}.results`` and prints one JSON line
-``{windows, seconds}``. ``seconds`` begin with the first record that is handed to it (so without
-imports, connecting and joining a group) and end when all of its output is written for good.
+(``environments.py``), reads the topic that the environment variable ``BENCH_INPUT`` names
+(``bench.audio``), writes ``{name}.results`` and prints one JSON line ``{windows, seconds}``.
+``seconds`` begin with the first record that is handed to it (so without imports, connecting and
+joining a group) and end when all of its output is written for good.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 RATE, STREAMS = 16_000, 32
 WINDOW_MS, GRACE_MS = 1_000, 200
+INPUT = os.environ.get("BENCH_INPUT", "bench.audio")
 Samples = NDArray[np.float32]
 
 

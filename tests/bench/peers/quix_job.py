@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 
-from job import GRACE_MS, STREAMS, WINDOW_MS, Features, event_time, result
+from job import GRACE_MS, INPUT, STREAMS, WINDOW_MS, Features, event_time, result
 from quixstreams import Application
 
 
@@ -25,7 +25,7 @@ def main(bootstrap: str, name: str, kind: str, records: int) -> None:
             producer_extra_config={"linger.ms": 5, "batch.size": 1 << 20},
         )
         sounds = app.topic(
-            "bench.audio",
+            INPUT,
             value_deserializer="bytes",
             timestamp_extractor=lambda _value, headers, *_: int(
                 event_time(headers).timestamp() * 1000

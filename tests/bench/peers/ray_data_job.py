@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from job import Features, event_time, result
+from job import INPUT, Features, event_time, result
 
 
 class Encode:
@@ -42,7 +42,7 @@ def main(bootstrap: str, name: str, kind: str, records: int) -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False
     place = tempfile.TemporaryDirectory()
     begun = Path(place.name) / "begun"
-    rows = ray.data.read_kafka("bench.audio", bootstrap_servers=bootstrap).map_batches(
+    rows = ray.data.read_kafka(INPUT, bootstrap_servers=bootstrap).map_batches(
         Encode,
         fn_constructor_args=(kind, begun),
         batch_size=200,
