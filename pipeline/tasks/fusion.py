@@ -87,7 +87,7 @@ class FusionTask:
         """Its messages come from now on; it has been claimed."""
         if slot in self._slots:
             raise ValueError(f"slot {slot} is here already")
-        self._slots[slot] = Slot()
+        self._slots[slot] = Slot(slot)
         self.figures.count("motet_head_swaps_total", 0, str(slot))
 
     def has_left(self, slot: int, numbers: Mapping[int, int]) -> bool:
@@ -152,11 +152,7 @@ class FusionTask:
                 state.committing = batch
                 if self._spans is not None:
                     self._spans.taken(slot)
-                state.last_commit_us = now_us
-                if batch.records:
-                    state.last_output_us = now_us
-                state.output = False
-                state.ended &= bool(state.pending)  # with nothing pending all cuts are in it
+                state.begun(now_us, self._spec.commit_interval_us, len(batch.records))
                 batches[slot] = batch
         return batches
 

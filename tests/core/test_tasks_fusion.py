@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from pipeline.lane import LaneCut
 from pipeline.slot.ports import OutRecord
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FIGURES_US, OWNER_CHECK_US, FusionRunner
+from pipeline.tasks.fusion_slot import Slot
 from pipeline.tasks.messages import Counts, Cut, Opened, Produced, Settled
 
 LENGTHS = {"sound": 8, "colour": 24, "words": 8}
@@ -111,13 +113,38 @@ def test_slots_have_one_transaction_at_a_time_each_and_the_interval_between(task
     assert task.due(now_us + interval_us) == {}  # both are still on their way
     assert task.next_due_us() is None
     task.on_committed(1)
-    assert task.next_due_us() == now_us + interval_us
-    assert task.due(now_us + interval_us - 1) == {}
-    assert task.due(now_us + interval_us).keys() == {1}
+    second_us = task.next_due_us()
+    assert now_us < second_us < now_us + interval_us  # at moments of its own
+    assert task.due(second_us - 1) == {}
+    assert task.due(second_us).keys() == {1}
     task.on_committed(0)
+    task.on_committed(1)
+    assert task.next_due_us() == now_us + interval_us
+    task.on_messages(1, [cut(3, lane=1)])
     assert task.due(now_us + interval_us).keys() == {0}
     assert task.committing(0)
     assert not task.idle
+    assert task.next_due_us() == second_us + interval_us
+
+
+@pytest.mark.parametrize("late_us", [0, 1, 7_000, 249_999])
+def test_moments_of_slots_stay_apart_however_late_their_transactions_begin(late_us):
+    interval_us = 250_000
+    slots = [Slot(number) for number in (0, 4, 8, 12)]  # those of one owner of four
+    for slot in slots:
+        slot.begun(10 * SECOND_US, interval_us, 1)
+    dues = [slot.due_us(interval_us) for slot in slots]
+    for slot, due_us in zip(slots, dues, strict=True):
+        slot.begun(due_us + late_us, interval_us, 1)
+        assert slot.due_us(interval_us) == due_us + interval_us
+    moments = sorted(due_us % interval_us for due_us in dues)
+    assert min(b - a for a, b in itertools.pairwise(moments)) > interval_us / 20
+
+
+def test_a_backlogs_transactions_begin_as_soon_as_the_interval_is_over():
+    slot = Slot(3)
+    slot.begun(10 * SECOND_US, 250_000, 10_000)
+    assert slot.due_us(250_000) == 10 * SECOND_US + 250_000
 
 
 def test_output_does_not_wait_for_the_interval_of_mere_offsets(task):
@@ -135,8 +162,8 @@ def test_output_does_not_wait_for_the_interval_of_mere_offsets(task):
     assert task.due(now_us + 1)[0].records
     task.on_committed(0)
     task.on_messages(0, [opened(3, "colour"), cut(4), gave(3, "colour")])
-    assert task.next_due_us() == now_us + 1 + interval_us  # but for that of other output
-    assert task.due(now_us + interval_us) == {}
+    assert task.next_due_us() == now_us + interval_us  # but for that of other output
+    assert task.due(now_us + interval_us - 1) == {}
 
 
 def test_the_last_of_a_lane_does_not_wait_for_the_interval(task):
