@@ -129,6 +129,7 @@ class IngestRunner:
                     self._away = f"waiting for the broker ({away})"
                     self._asked_us = None
                     self.waiting = [self._away]
+                    self._hand_on()  # what has closed is encoded meanwhile, or it would time out
                     self._stop.wait(AWAY_S)
         finally:
             self.moves.end()

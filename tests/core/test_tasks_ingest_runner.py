@@ -8,6 +8,7 @@ from pipelines import CHAT, SECOND_US, load
 
 from pipeline.batching.batch import BatchRun, JobResult
 from pipeline.batching.dispatch import Assignment
+from pipeline.errors import Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import Fetch, LogRecord, TopicPartition
 from pipeline.tasks.ingest import IngestTask
@@ -28,6 +29,7 @@ class Loop:
         task.set_replicas("words", ["words-0"])
         self.now_us = 1_000 * SECOND_US
         self.fetched = 0
+        self.away = False
         self.waiting: list[Fetch] = []
         self.batches: list[Assignment] = []
         self.told: list[list[str]] = []
@@ -67,6 +69,9 @@ class Loop:
         return fetches
 
     def stable_ends(self, partitions) -> dict[TopicPartition, int]:
+        if self.away:
+            self.runner.stop()  # after this round
+            raise Transient("away")
         return dict.fromkeys(partitions, self.fetched)
 
 
@@ -103,3 +108,16 @@ def test_what_is_told_goes_at_once_where_no_window_is_out():
     loop.step_with_result()
     assert loop.told == [["Cut"], ["Opened", "Cut", "Settled"]]
     assert loop.runner.delivered == 2
+
+
+def test_what_has_closed_is_encoded_though_the_broker_is_away():
+    loop = Loop()
+    loop.step_with_text()
+    assert not loop.batches
+    loop.away = True
+    record = LogRecord("in.chat", 0, 1, 0, b"s", b"hello", [("ce_time", rfc3339(2 * SECOND_US))])
+    loop.waiting.append(Fetch("in.chat", 0, [record], 2))
+    loop.now_us += SECOND_US  # the end that is known is too old
+    loop.runner.run()
+    assert loop.runner.not_ready == "waiting for the broker (away)"
+    assert [job.start_us for batch in loop.batches for job in batch.jobs] == [0]
