@@ -44,8 +44,10 @@ def order(items: list[pytest.Item], of_a_worker: bool) -> None:
     items.sort(key=place)
 
 
-def one_ray(config: pytest.Config, log: object) -> object:
-    """xdist's distribution by file, with all that needs Ray taken for one file."""
+def one_ray(config: pytest.Config, log: object) -> object | None:
+    """xdist's distribution by file, with all that needs Ray taken for one file; None: another's."""
+    if config.option.dist != "loadfile":
+        return None
     from xdist.scheduler import LoadFileScheduling
 
     class OneRay(LoadFileScheduling):
