@@ -166,7 +166,7 @@ def test_an_utterance_that_two_views_hold_whole_is_transcribed_once():
     line = np.zeros(10 * RATE, np.float32)
     line[3 * RATE : 4 * RATE] = 1  # from 3 s to 4 s: 33 frames with what they cut, 6 around
     transcriber = FakeTranscriber()
-    hearing = Hearing(FakeSilero(), transcriber)
+    hearing = Hearing(FakeSilero(), Grouping(min_silence_us=320_000), transcriber)
     found = [
         hearing.words(View(line[first * RATE :], first * SECOND_US), 0, 10 * SECOND_US)
         for first in (0, 1, 2)
@@ -182,10 +182,18 @@ def test_only_utterances_that_reach_into_the_range_are_transcribed():
     line = np.zeros(10 * RATE, np.float32)
     line[2 * RATE : 3 * RATE] = line[7 * RATE : 8 * RATE] = 1
     transcriber = FakeTranscriber()
-    hearing = Hearing(FakeSilero(), transcriber)
+    hearing = Hearing(FakeSilero(), Grouping(min_silence_us=320_000), transcriber)
     assert hearing.words(View(line, 0), 4 * SECOND_US, 6 * SECOND_US) == []
     assert transcriber.asked == 0
     assert len(hearing.words(View(line, 0), 7 * SECOND_US, 8 * SECOND_US)) == 1
+
+
+@pytest.mark.parametrize(("pause_us", "utterances"), [(320_000, 2), (500_000, 1)])
+def test_a_longer_pause_joins_what_lies_between(pause_us, utterances):
+    line = np.zeros(10 * RATE, np.float32)
+    line[2 * RATE : 3 * RATE] = line[round(3.4 * RATE) : 4 * RATE] = 1  # 0.4 s between them
+    hearing = Hearing(FakeSilero(), Grouping(min_silence_us=pause_us), FakeTranscriber())
+    assert len(hearing.words(View(line, 0), 0, 10 * SECOND_US)) == utterances
 
 
 # -- spans ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from pipeline.encoders.models.voice import (
     Silero,
     Span,
     clip_audio,
+    duration_us,
     padded,
     speech_spans,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # Utterances end at a longer pause than voice activity does, and Whisper hears some of what is
 # around them: the first and last sound of a word is often below the threshold.
-_UTTERANCES = Grouping(min_silence_us=320_000)
+_PAUSE = "320ms"
 _PAD_FRAMES = 6
 # How far apart two transcripts may put one word. They differ by 20 to 100 ms where the audio ends
 # at another place; two words of one spelling are hardly ever so near to each other.
@@ -116,8 +117,11 @@ class Hearing:
     whole in several windows' views is the same words in each: sharing it changes nothing.
     """
 
-    def __init__(self, silero: Silero | None, transcriber: Transcriber) -> None:
+    def __init__(
+        self, silero: Silero | None, utterances: Grouping, transcriber: Transcriber
+    ) -> None:
         self._silero = silero
+        self._grouping = utterances
         self._transcriber = transcriber
         self._utterances: dict[bytes, list[Span]] = {}
         self._words: dict[bytes, Sequence[Word]] = {}
@@ -142,7 +146,7 @@ class Hearing:
             return [Span(0, frames)] if np.any(audio.samples) else []
         key = _digest(audio.samples)
         if key not in self._utterances:
-            spans = speech_spans(self._silero.probabilities(audio.samples).tolist(), _UTTERANCES)
+            spans = speech_spans(self._silero.probabilities(audio.samples).tolist(), self._grouping)
             self._utterances[key] = list(padded(spans, _PAD_FRAMES, frames))
         return self._utterances[key]
 
@@ -179,16 +183,18 @@ class SpeechToText:
         beam_size: int = 5,
         compute_type: str | None = None,
         vad: bool = True,
+        pause: str | float = _PAUSE,
         cpu_threads: int = 1,
     ) -> None:
         if not isinstance(vad, bool):
             raise wrong_option("vad", vad, "is neither true nor false", "write true or false")
+        self._utterances = Grouping(min_silence_us=duration_us("pause", pause))
         self._silero = Silero() if vad else None
         whisper = load_whisper(device, model, compute_type, cpu_threads)
         self._transcriber = Transcriber(whisper, language, beam_size)
 
     def encode(self, batch: Sequence[Clip]) -> list[Said]:
-        hearing = Hearing(self._silero, self._transcriber)
+        hearing = Hearing(self._silero, self._utterances, self._transcriber)
         return [self._of(clip, hearing) for clip in batch]
 
     def _of(self, clip: Clip, hearing: Hearing) -> Said:
