@@ -110,7 +110,8 @@ class Dispatcher:
         tasks = {}
         for stage, job in jobs.items():
             queue = self._queues[stage]
-            waits_for = {name for name in queue.rule.upstream if name in jobs}
+            upstream = queue.rule.upstream
+            waits_for = {name for name in upstream if name in jobs} if upstream else _NOTHING
             job.deadline_us = now_us + queue.rule.timeout_us
             task = Task(window, stage, job, waits_for, job.deadline_us, now_us)
             tasks[stage] = task
@@ -159,7 +160,9 @@ class Dispatcher:
         """Fails what has taken longer than its stage's timeout since its window closed."""
         for timeouts in self._timeouts.values():
             while timeouts and (timeouts[0].settled or timeouts[0].deadline_us <= now_us):
-                self._settle(timeouts.popleft(), JobResult(failure="timeout"), now_us)
+                task = timeouts.popleft()
+                if not task.settled:
+                    self._settle(task, JobResult(failure="timeout"), now_us)
         for queue in self._queues.values():
             queue.waiting()  # behind replicas that hang nobody else takes them from the queue
 
@@ -232,8 +235,10 @@ class Dispatcher:
         for reader in self._readers[task.stage]:
             if reader in tasks:
                 self._feed(tasks[reader], task.stage, result, now_us)
-        if all(t.settled for t in tasks.values()):
-            self._windows.pop(task.window, None)  # a reader that failed with it may have been last
+        for other in tasks.values():
+            if not other.settled:
+                return
+        self._windows.pop(task.window, None)  # a reader that failed with it may have been last
 
     def _feed(self, task: Task, stage: str, result: JobResult, now_us: int) -> None:
         if task.settled:
@@ -251,3 +256,4 @@ class Dispatcher:
 
 
 _NO_JOB = StageJob("", 0, 0)
+_NOTHING: set[str] = set()  # that tasks of stages without upstream wait for; never added to

@@ -35,7 +35,10 @@ class FairQueue(Generic[T]):
 
     def take(self) -> T:
         """The next stream's oldest item; IndexError where there is none."""
-        [item] = self.take_together(1, lambda _, __: True)
+        stream = self._turns.popleft()
+        items = self._items[stream]
+        item = items.popleft()
+        self._turn(stream, items, 1)
         return item
 
     def take_together(self, most: int, together: Callable[[T, T], bool]) -> list[T]:
@@ -47,12 +50,15 @@ class FairQueue(Generic[T]):
         taken = [items.popleft()]
         while items and len(taken) < most and together(taken[0], items[0]):
             taken.append(items.popleft())
-        if items:
+        self._turn(stream, items, len(taken))
+        return taken
+
+    def _turn(self, stream: str, left: deque[T], taken: int) -> None:
+        if left:
             self._turns.append(stream)
         else:
             del self._items[stream]
-        self._count -= len(taken)
-        return taken
+        self._count -= taken
 
     def __len__(self) -> int:
         return self._count

@@ -22,7 +22,8 @@ class StageRule:
     """What the dispatcher knows of a stage; ``upstream`` names the stages that it reads.
 
     ``call_batches``: how many full batches go to a replica as one while it is behind, where a
-    message costs more than it delays the first of them.
+    message costs more than it delays the first of them. ``films``: its records are pictures that
+    move, so windows of one film go together.
     """
 
     name: str
@@ -30,6 +31,7 @@ class StageRule:
     batch_max: int
     timeout_us: int
     call_batches: int = 1
+    films: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -171,15 +173,20 @@ class StageQueue:
         if self._suspects:
             return Batch([self._suspects.popleft()], 0, True)
         tasks: list[Task] = []
-        sizes: dict[int, int] = {}
+        held: set[int] = set()  # records, by identity
         size_bytes = 0
-        while self._ready and len(tasks) < room and size_bytes < BATCH_BYTES_MAX:
-            taken = self._ready.take_together(room - len(tasks), _share_film)
+        while len(tasks) < room and size_bytes < BATCH_BYTES_MAX and self._ready:
+            if self.rule.films:
+                taken = self._ready.take_together(room - len(tasks), _share_film)
+            else:
+                taken = [self._ready.take()]
             for task in taken:
                 if not task.settled:
                     tasks.append(task)
-                    sizes.update((id(r), len(r.payload)) for r in task.job.records)
-            size_bytes = sum(sizes.values())
+                    for record in task.job.records:
+                        if id(record) not in held:
+                            held.add(id(record))
+                            size_bytes += len(record.payload)
         return Batch(tasks, size_bytes, False)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -26,8 +27,8 @@ def result_json(
     stream: str,
     start_us: int,
     end_us: int,
-    present: Iterable[str],
-    missing: Iterable[str],
+    present: tuple[str, ...],
+    missing: tuple[str, ...],
     coverage: Mapping[str, float],
     fused: Fused,
     text: Mapping[str, str],
@@ -51,7 +52,8 @@ def result_json(
     ).encode()
 
 
-def _names(names: Iterable[str]) -> str:
+@lru_cache(maxsize=1024)
+def _names(names: tuple[str, ...]) -> str:
     return f"[{','.join(map(_quoted, sorted(names)))}]"
 
 
@@ -61,6 +63,9 @@ def _map(values: Mapping[str, Any]) -> str:
 
 def _shares(values: Mapping[str, float]) -> str:
     """A map of floats by name; the same bytes as ``_map``, in a quarter of the time."""
+    if len(values) == 1:
+        [(name, share)] = values.items()
+        return f"{{{_quoted(name)}:{_number(share)}}}"
     pairs = [f"{_quoted(name)}:{_number(share)}" for name, share in sorted(values.items())]
     return f"{{{','.join(pairs)}}}"
 

@@ -8,6 +8,7 @@ from collections import deque
 from pipeline.lane.record import LaneRecord
 
 _GONE = -1
+NO_END_US = 1 << 62  # after all event time: nothing is kept
 
 
 class KeptOffsets:
@@ -51,26 +52,22 @@ class KeptRecords:
     bisections of it: neither cost grows with what else is kept.
     """
 
-    __slots__ = ("_ends", "_head", "_records", "_span_us_max")
+    __slots__ = ("_ends", "_head", "_records", "_span_us_max", "first_end_us")
 
     def __init__(self) -> None:
+        self.first_end_us = NO_END_US  # the least end of what is kept
         self._ends: list[int] = []
         self._records: list[LaneRecord] = []
         self._head = 0  # what lies before it is dropped already
         self._span_us_max = 0
-
-    def __len__(self) -> int:
-        return len(self._ends) - self._head
-
-    @property
-    def first_end_us(self) -> int:
-        return self._ends[self._head]
 
     def add(self, record: LaneRecord) -> None:
         end = record.end_us
         span = end - record.ts_us
         if span > self._span_us_max:
             self._span_us_max = span
+        if end < self.first_end_us:
+            self.first_end_us = end
         ends = self._ends
         if not ends or end >= ends[-1]:
             ends.append(end)
@@ -92,7 +89,10 @@ class KeptRecords:
             self._records.clear()
             self._head = 0
             self._span_us_max = 0
-        elif at > 32 and at * 2 > len(self._ends):
+            self.first_end_us = NO_END_US
+            return dropped
+        self.first_end_us = self._ends[at]
+        if at > 32 and at * 2 > len(self._ends):
             del self._ends[:at]
             del self._records[:at]
             self._head = 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 
-from pipeline.lane.kept import KeptOffsets, KeptRecords
+from pipeline.lane.kept import NO_END_US, KeptOffsets, KeptRecords
 from pipeline.lane.record import Applied, ClosedWindow, Holding, LaneCut, LaneRecord
 from pipeline.lane.spec import LaneSpec
 
@@ -310,7 +310,7 @@ class Lane:
         content = {}
         present = []
         for name, kept in zip(self._names, stream.kept, strict=True):
-            if not len(kept):
+            if kept.first_end_us == NO_END_US:
                 continue
             records = kept.overlapping(low, high, end)
             if records:
@@ -322,7 +322,7 @@ class Lane:
 
     def _drop(self, stream: _Stream, before_us: int) -> None:
         for kept, offsets in zip(stream.kept, self._offsets, strict=True):
-            if len(kept) and kept.first_end_us < before_us:
+            if kept.first_end_us < before_us:
                 for record in kept.drop_before(before_us):
                     offsets.drop(record)
                     self.kept_bytes -= record.size_bytes
@@ -337,7 +337,7 @@ class Lane:
         nexts += [
             (kept.first_end_us + self._spec.before_us) // self._hop
             for kept in stream.kept
-            if len(kept)
+            if kept.first_end_us != NO_END_US
         ]
         if nexts:
             self._wake_at(stream, min(nexts))
@@ -358,13 +358,13 @@ class _OpenIndices:
 
     def add(self, k: int) -> None:
         count = self._counts.get(k, 0)
+        self._counts[k] = count + 1
+        self.total += 1
         if not count:
             heapq.heappush(self._least, k)
             heapq.heappush(self._greatest, -k)
-        self._counts[k] = count + 1
-        if len(self._least) + len(self._greatest) > 4 * len(self._counts) + 64:
-            self._rebuild()
-        self.total += 1
+            if len(self._least) + len(self._greatest) > 4 * len(self._counts) + 64:
+                self._rebuild()
 
     def remove(self, k: int) -> None:
         count = self._counts[k] - 1

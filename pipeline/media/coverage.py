@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from pipeline.record import MediaRecord
+
+class Timed(Protocol):
+    """What covers ``[ts_us, end_us)``."""
+
+    @property
+    def ts_us(self) -> int: ...
+
+    @property
+    def end_us(self) -> int: ...
 
 
-def coverage(records: Sequence[MediaRecord], start_us: int, end_us: int) -> float:
+def coverage(records: Sequence[Timed], start_us: int, end_us: int) -> float:
     """The share, 0.0 to 1.0, of ``[start_us, end_us)`` that lies in at least one record."""
     for record in records:  # most windows lie in one
         if record.ts_us <= start_us and record.end_us >= end_us:

@@ -252,12 +252,14 @@ class FusionTask:
         """The result, without texts and data that it would be refused with: largest first."""
         while True:
             result = window.model.writer.write(window.opened, window.outputs, window.failed, fused)
+            if self._fits(result):
+                return result
             sizes = {
                 stage: len(str(output)) + len(str(getattr(output, "data", "")))
                 for stage, output in window.outputs.items()
                 if isinstance(output, str | dict)
             }
-            if not sizes or self._fits(result):
+            if not sizes:
                 return result
             self._too_large(window, max(sizes, key=sizes.__getitem__), result.topic)
 

@@ -92,6 +92,9 @@ class IngestTask:
                     stage.batch_max,
                     stage.timeout_us,
                     call_batches,
+                    any(
+                        s in spec.inputs and spec.inputs[s].media.kind == "video" for s in stage.of
+                    ),
                 )
                 for stage in (spec.stages[name] for name in spec.stage_order())
             ],
@@ -215,7 +218,7 @@ class IngestTask:
         """Reads what was fetched; lanes apply it in ``pump``."""
         for fetch in fetches:
             name = self._inputs[fetch.topic]
-            records = [self._read(name, raw) for raw in fetch.records]
+            records = self._read(name, fetch.records)
             self._lanes[fetch.partition].feed.add(name, records, fetch.position)
 
     def on_ends(
@@ -289,17 +292,25 @@ class IngestTask:
 
     # -- how ------------------------------------------------------------------------------
 
-    def _read(self, name: str, raw: LogRecord) -> LaneRecord:
-        read = self._reader.read(name, raw)
-        if isinstance(read, UnsoundRecord):
-            size = len(raw.value or b"")
-            return LaneRecord(name, raw.offset, raw.timestamp_us, None, size_bytes=size, body=read)
-        self.watch.look(read)
-        self._shown.read(name, read.end_us)
-        size = len(read.payload)
-        return LaneRecord(
-            name, raw.offset, raw.timestamp_us, read.stream, read.ts_us, read.end_us, size, read
-        )
+    def _read(self, name: str, raws: Sequence[LogRecord]) -> list[LaneRecord]:
+        records, newest_us = [], None
+        for raw in raws:
+            offset, append_us = raw.offset, raw.timestamp_us
+            read = self._reader.read(name, raw)
+            if isinstance(read, UnsoundRecord):
+                size = len(raw.value or b"")
+                record = LaneRecord(name, offset, append_us, None, size_bytes=size, body=read)
+            else:
+                self.watch.look(read)
+                _, stream, ts_us, end_us, _, payload, _ = read
+                size = len(payload)
+                record = LaneRecord(name, offset, append_us, stream, ts_us, end_us, size, read)
+                if newest_us is None or end_us > newest_us:
+                    newest_us = end_us
+            records.append(record)
+        if newest_us is not None:
+            self._shown.read(name, newest_us)
+        return records
 
     def _lane_ends(self, lane: int) -> dict[str, int] | None:
         if self._ends is None:
@@ -336,19 +347,19 @@ class IngestTask:
         self, lane: int, state: LaneState, record: LaneRecord, applied: Applied, now_us: int
     ) -> None:
         tally, name, body = state.tally, record.input, record.body
-        tally.record(record)
-        unsound = isinstance(body, UnsoundRecord)
-        self._rates[name].count(now_us, 1, unsound, body.error if unsound else "")
-        if unsound:
+        if isinstance(body, UnsoundRecord):
+            tally.record(record, 0)
+            self._rates[name].count(now_us, 1, 1, body.error)
             tally.fate(name, "dead_letter", 1)
             self._produce(lane, state, self._letters.unsound(body))
             return
+        self._rates[name].count(now_us, 1)
         self._shown.applied(lane, name, record.end_us)
         if body.facts.kind == "audio":
             self._continuity.applied(body)
         applied = self._span.applied(record, applied)
         tally.forced += applied.forced
-        tally.fate(name, "fused", applied.fused)
+        tally.record(record, applied.fused)
         if applied.late:
             tally.late += 1
             tally.fate(name, "late", len(applied.late))
@@ -415,7 +426,7 @@ class IngestTask:
                 done.result.output,
                 done.result.failure,
                 self._jobs.read_by(done.stage, window) if done.result.failure else (),
-                self._undecodable(state, window, done, now_us),
+                self._undecodable(state, window, done, now_us) if done.result.undecodable else (),
             )
             self._deliveries[state.slot].append(message)
             self._unsettled[key] -= 1
@@ -427,8 +438,6 @@ class IngestTask:
     def _undecodable(
         self, state: LaneState, window: ClosedWindow, done: StageDone, now_us: int
     ) -> tuple[OutRecord, ...]:
-        if not done.result.undecodable:
-            return ()
         letters = []
         for record, error in self._jobs.to_letter(done.stage, window, done.result.undecodable):
             self._rates[record.input].count(now_us, 0, 1, error)

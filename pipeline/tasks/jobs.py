@@ -13,6 +13,8 @@ from pipeline.record import MediaRecord
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.span import SpanFilter
 
+_PLANS_MAX = 1024  # remembered; beyond it all are made anew
+
 
 class Made(NamedTuple):
     """The jobs of one window by stage, in topological order, and what its result says of it."""
@@ -21,6 +23,14 @@ class Made(NamedTuple):
     missing: tuple[str, ...]
     coverage: dict[str, float]
     size_bytes: int
+
+
+class _Plan(NamedTuple):
+    """What follows from the inputs that are present in a window, whatever else it holds."""
+
+    stages: tuple[_Stage, ...]
+    missing: tuple[str, ...]
+    audio: tuple[str, ...]  # inputs that are present
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class JobMaker:
 
     def __init__(self, spec: PipelineSpec) -> None:
         self._stages: dict[str, _Stage] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}  # by the inputs that are present
         for name in spec.stage_order():
             stage = spec.stages[name]
             direct = tuple(source for source in stage.of if source in spec.inputs)
@@ -56,17 +67,18 @@ class JobMaker:
         self._span = SpanFilter(spec)
 
     def make(self, window: ClosedWindow) -> Made:
+        plan = self._plans.get(window.present) or self._plan(window.present)
+        low, high = window.start_us, window.end_us
         jobs = {}
-        present = window.present
-        for stage in self._stages.values():
-            if not stage.reach.isdisjoint(present):
-                job = StageJob(window.stream, window.start_us, window.end_us)
-                job.records = self._records(stage, window)
-                jobs[stage.name] = job
-        missing = tuple(name for name in self._inputs if name not in present)
-        covered = {n: self._coverage(window, n) for n in self._audio if n in present}
-        size = sum(r.size_bytes for records in window.content.values() for r in records)
-        return Made(jobs, missing, covered, size)
+        for stage in plan.stages:
+            records = self._records(stage, window)
+            jobs[stage.name] = StageJob(window.stream, low, high, records)
+        covered = {name: coverage(window.content[name], low, high) for name in plan.audio}
+        size = 0
+        for kept in window.content.values():
+            for record in kept:
+                size += record.size_bytes
+        return Made(jobs, plan.missing, covered, size)
 
     def read_by(self, stage: str, window: ClosedWindow) -> tuple[RecordId, ...]:
         """What a stage that failed had read in the window, directly or through stages."""
@@ -109,11 +121,14 @@ class JobMaker:
             if record.end_us > low and record.ts_us < high
         ]
 
-    @staticmethod
-    def _coverage(window: ClosedWindow, name: str) -> float:
-        low, high = window.start_us, window.end_us
-        fused = [r.body for r in window.content[name] if r.end_us > low and r.ts_us < high]
-        return coverage(fused, low, high)
+    def _plan(self, present: tuple[str, ...]) -> _Plan:
+        if len(self._plans) >= _PLANS_MAX:
+            self._plans.clear()
+        stages = (s for s in self._stages.values() if not s.reach.isdisjoint(present))
+        missing = (name for name in self._inputs if name not in present)
+        audio = (name for name in self._audio if name in present)
+        plan = self._plans[present] = _Plan(tuple(stages), tuple(missing), tuple(audio))
+        return plan
 
 
 def _record_id(record: MediaRecord) -> RecordId:

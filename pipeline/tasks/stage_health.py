@@ -60,7 +60,10 @@ class StageHealth:
 
     def settled(self, failure: str | None, now_us: int) -> None:
         failed = failure is not None
-        self._turn(now_us)
+        if self._period_us is None:
+            self._period_us = now_us
+        elif now_us - self._period_us >= PERIOD_US:
+            self._older, self._newer, self._period_us = self._newer, [0, 0], now_us
         self._newer[0] += 1
         if not failed and not self._troubled:
             self._row = 0  # nothing begins with a good window, and most are
@@ -91,12 +94,6 @@ class StageHealth:
         since_us = wall_us - (now_us - self._since_us)
         over = not self._troubled
         return StageTrouble(stage, self._windows, self._failed, since_us, error, over)
-
-    def _turn(self, now_us: int) -> None:
-        if self._period_us is None:
-            self._period_us = now_us
-        elif now_us - self._period_us >= PERIOD_US:
-            self._older, self._newer, self._period_us = self._newer, [0, 0], now_us
 
 
 def together(troubles: Iterable[StageTrouble]) -> tuple[StageTrouble, ...]:

@@ -9,20 +9,32 @@ from pipeline.tasks.messages import Counts
 
 
 @dataclass(slots=True)
+class _Taken:
+    """Of one input."""
+
+    records: int = 0
+    size_bytes: int = 0
+    fused: int = 0  # pairs of record and window
+
+
+@dataclass(slots=True)
 class Tally:
     """Becomes the ``Counts`` of the lane's next cut, and is not used any more from then on."""
 
-    records: dict[str, int] = field(default_factory=dict)
-    record_bytes: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, _Taken] = field(default_factory=dict)  # by input
     late: int = 0
     forced: int = 0
     fates: dict[tuple[str, str], int] = field(default_factory=dict)
     incomplete: dict[str, int] = field(default_factory=dict)
 
-    def record(self, record: LaneRecord) -> None:
-        name = record.input
-        self.records[name] = self.records.get(name, 0) + 1
-        self.record_bytes[name] = self.record_bytes.get(name, 0) + record.size_bytes
+    def record(self, record: LaneRecord, fused: int) -> None:
+        """``fused``: how many windows it was fused into."""
+        taken = self.taken.get(record.input)
+        if taken is None:
+            taken = self.taken[record.input] = _Taken()
+        taken.records += 1
+        taken.size_bytes += record.size_bytes
+        taken.fused += fused
 
     def fate(self, input: str, fate: str, count: int) -> None:
         if count:
@@ -32,6 +44,12 @@ class Tally:
         self.incomplete[input] = self.incomplete.get(input, 0) + 1
 
     def counts(self) -> Counts:
+        fused = {(name, "fused"): of.fused for name, of in self.taken.items() if of.fused}
         return Counts(
-            self.records, self.record_bytes, self.late, self.forced, self.fates, self.incomplete
+            {name: of.records for name, of in self.taken.items()},
+            {name: of.size_bytes for name, of in self.taken.items()},
+            self.late,
+            self.forced,
+            self.fates | fused,
+            self.incomplete,
         )

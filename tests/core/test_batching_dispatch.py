@@ -47,8 +47,9 @@ def stage(
     batch_max: int = 4,
     timeout_us: int = SECOND_US,
     call_batches: int = 1,
+    films: bool = False,
 ) -> StageRule:
-    return StageRule(name, upstream, batch_max, timeout_us, call_batches)
+    return StageRule(name, upstream, batch_max, timeout_us, call_batches, films)
 
 
 def settled(dispatcher: Dispatcher) -> dict[tuple, JobResult]:
@@ -604,7 +605,7 @@ def film(payload: bytes | memoryview = b"x") -> MediaRecord:
 
 
 def test_windows_of_one_film_go_together_and_others_take_turns():
-    dispatcher = made(stage("a", batch_max=5), a=["a-0"])
+    dispatcher = made(stage("a", batch_max=5, films=True), a=["a-0"])
     films = {stream: film() for stream in "xy"}
     for stream, each in films.items():
         for window in range(3):
@@ -622,7 +623,7 @@ def test_windows_of_one_film_go_together_and_others_take_turns():
 
 
 def test_a_payload_that_several_windows_of_a_batch_hold_counts_once():
-    dispatcher = made(stage("a", batch_max=10), a=["a-0"])
+    dispatcher = made(stage("a", batch_max=10, films=True), a=["a-0"])
     shared, other = (film(memoryview(bytes(BATCH_BYTES_MAX * 2 // 3))) for _ in range(2))
     for window in range(5):
         dispatcher.submit(window, {"a": job(shared)}, 0)

@@ -21,7 +21,7 @@ KEYS = ["stream", "window", "rev", "present", "missing", "coverage", "output", "
 def result(**more) -> bytes:
     given = {
         "stream": "cam-7", "start_us": 0, "end_us": 1_000_000, "present": ("mic", "camera"),
-        "missing": ["chat"], "coverage": {"mic": 1.0},
+        "missing": ("chat",), "coverage": {"mic": 1.0},
         "fused": Fused(np.array([0.1]), {"sound": 0.43, "colour": 0.57},
                        {"sound": 0.4, "colour": 0.6}),
         "text": {}, "data": {}, "failed": {}, "model": "lobby@sha256:ab",
@@ -94,7 +94,7 @@ floats = st.floats(allow_nan=False, allow_infinity=False)
 @given(st.text(), st.sets(st.text()), maps_of(floats | st.integers()), maps_of(st.text()))
 def test_the_bytes_are_those_of_pythons_own_json(name, names, shares, texts):
     fused = Fused(None, shares, shares, label=name, scores=shares)
-    value = result(stream=name, present=names, missing=[*names], coverage=shares, fused=fused,
+    value = result(stream=name, present=tuple(names), missing=tuple(names), coverage=shares, fused=fused,
                    text=texts, data=texts, failed=texts, model=name)  # fmt: skip
     given, sorted_names = dict(sorted(shares.items())), sorted(names)
     told = dict(sorted(texts.items()))
