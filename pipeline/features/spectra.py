@@ -70,6 +70,19 @@ def _to_powers(z: Any, halves: Any, powers: Any) -> None:
 
 
 @_kernel()
+def _eight(
+    signal: Any, begin: Any, hop: Any, window: Any, radices: Any, turns: Any, halves: Any, x: Any,
+    y: Any, powers: Any,
+) -> None:  # fmt: skip
+    """Powers of the eight frames of which the first begins at a sample of the signal."""
+    n = window.size
+    for at in range(0, n, LANES):
+        t = min(at, n - LANES)  # some of the last eight samples may be there already
+        steps.windowed(signal, begin + t, hop, window, t, x)
+    _to_powers(_transform(radices, x, y, turns), halves, powers)
+
+
+@_kernel()
 def _to_decibels(powers: Any, firsts: Any, lasts: Any, weights: Any, db: Any) -> None:
     """The level of each band: bins ``[firsts[b], lasts[b])`` times the next weights."""
     weight = 0
@@ -101,10 +114,7 @@ def _spectra(
     x, y = np.empty(n * LANES), np.empty(n * LANES)
     powers, db = np.empty((n // 2 + 1) * LANES), np.empty(firsts.size * LANES)
     for first in range(0, max(len(power_rows), len(db_rows)), LANES):
-        for at in range(0, n, LANES):
-            t = min(at, n - LANES)  # some of the last eight samples may be there already
-            steps.windowed(signal, first * hop + t, hop, window, t, x)
-        _to_powers(_transform(radices, x, y, turns), halves, powers)
+        _eight(signal, first * hop, hop, window, radices, turns, halves, x, y, powers)
         if len(power_rows):
             _to_rows(powers, power_rows, first)
         if len(db_rows):
@@ -130,18 +140,19 @@ _fill = _compiled(_spectra)
 _CLIPS = types.Array(types.float32, 2, "C", readonly=True)
 _MEANS_SIGNATURE = types.void(
     _CLIPS, _PLACES, types.float32[::1], types.intp, _LINE, _PLACES, _LINE, _LINE, _PLACES, _PLACES,
-    _LINE, _ROWS, _PLACES, _PLACES, types.float64[:, ::1],
+    _LINE, _PLACES, _PLACES, types.float64[:, ::1],
 )  # fmt: skip
 
 
 def _mean_levels(
     clips: Any, starts: Any, signal: Any, hop: Any, window: Any, radices: Any, turns: Any,
-    halves: Any, firsts: Any, lasts: Any, weights: Any, db_rows: Any, first_rows: Any,
-    row_counts: Any, means: Any,
+    halves: Any, firsts: Any, lasts: Any, weights: Any, first_frames: Any, frame_counts: Any,
+    means: Any,
 ) -> None:  # fmt: skip
-    """Fills ``means`` (clips, bands) from ``row_counts[i]`` rows from ``first_rows[i]`` on.
+    """Fills ``means`` (clips, bands) from ``frame_counts[i]`` frames from ``first_frames[i]`` on.
 
     ``clips`` (clips, samples) are laid into the signal before; without rows it has them already.
+    A level is rounded to float32, and a clip's are added up in float64 in their order.
     """
     at = 0
     for i in range(len(clips)):
@@ -150,17 +161,32 @@ def _mean_levels(
         signal[starts[i] : at] = clips[i]
     if len(clips):
         signal[at:] = 0
-    no_powers = np.empty((0, 0), np.float32)
-    _fill(
-        signal, hop, window, radices, turns, halves, firsts, lasts, weights, no_powers, db_rows
-    )  # fmt: skip
-    sums = np.empty(means.shape[1])
+    n = window.size
+    x, y = np.empty(n * LANES), np.empty(n * LANES)
+    powers, db = np.empty((n // 2 + 1) * LANES), np.empty(firsts.size * LANES)
+    first = -LANES  # of the frames whose levels are at hand
     for i in range(len(means)):
+        sums = means[i]
         sums[:] = 0
-        for row in range(first_rows[i], first_rows[i] + row_counts[i]):
-            for band in range(sums.size):
-                sums[band] += db_rows[row, band]
-        means[i] = sums / max(1, row_counts[i])
+        frame, end = first_frames[i], first_frames[i] + frame_counts[i]
+        while frame < end:
+            if frame >= first + LANES:
+                first = frame // LANES * LANES
+                _eight(signal, first * hop, hop, window, radices, turns, halves, x, y, powers)
+                _to_decibels(powers, firsts, lasts, weights, db)
+            until = min(end, first + LANES)
+            if until - frame == LANES:
+                for band in range(sums.size):
+                    total = sums[band]
+                    for lane in range(LANES):
+                        total += np.float64(np.float32(db[band * LANES + lane]))
+                    sums[band] = total
+            else:
+                for lane in range(frame - first, until - first):
+                    for band in range(sums.size):
+                        sums[band] += np.float32(db[band * LANES + lane])
+            frame = until
+        sums /= max(1, frame_counts[i])
 
 
 _fill_means = _compiled(_mean_levels, _MEANS_SIGNATURE)
@@ -229,8 +255,7 @@ def mean_levels(
     The whole way is one call: a thread that gives up the interpreter waits to have it again.
     """
     signal = np.empty(layout.length, np.float32) if len(clips) else layout.signal
-    levels = np.empty((layout.total, len(bands.firsts)), np.float32)
     means = np.empty((len(layout.frames), len(bands.firsts)))
     places = [np.array(each, np.intp) for each in (layout.starts, layout.firsts, layout.frames)]
-    _fill_means(clips, places[0], signal, hop, *tables, *bands, levels, *places[1:], means)
+    _fill_means(clips, places[0], signal, hop, *tables, *bands, *places[1:], means)
     return means
