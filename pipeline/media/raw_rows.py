@@ -13,26 +13,25 @@ from pipeline.record import MediaRecord
 
 _BYTES = 2  # a sample
 
+_Raw = bytearray | bytes | memoryview
 RowPlace = tuple[tuple[str, int], int]  # format and samples of its group, number in the group
 
 
-def _int16_samples() -> Callable[[bytes, str], NDArray[np.float32]]:
+def _int16_rows() -> Callable[[Sequence[_Raw], str, int], NDArray[np.float32]]:
     """Not before it is needed: numba is half a second and 60 MB, for pictures and texts too."""
-    from pipeline.media.int16_rows import int16_samples
+    from pipeline.media.int16_rows import int16_rows
 
-    return int16_samples
+    return int16_rows
 
 
 class RawRows:
     """Rows of samples: the same bits as ``decode_audio`` and ``assemble_audio`` give for each.
 
-    The payloads are laid side by side as they are, and one call makes numbers of all of them.
-    Clip by clip it would be three operations each, every one of which gives up the interpreter
-    and waits for it again: that costs more than the work itself.
+    Nothing here gives up the interpreter: waiting for it again costs more than the work itself.
     """
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, int], list[bytearray | bytes | memoryview]] = {}
+        self._groups: dict[tuple[str, int], list[_Raw]] = {}
         self._read: dict[tuple[str, int], NDArray[np.float32]] = {}
 
     def add(
@@ -68,7 +67,7 @@ class RawRows:
     @staticmethod
     def prepare() -> None:
         """Called at a start, so that the first batch need not wait for it."""
-        _int16_samples()
+        _int16_rows()
 
     def samples(self, row: RowPlace) -> NDArray[np.float32]:
         """A row, shape (count,); its group takes no more once one of it was asked for."""
@@ -76,8 +75,6 @@ class RawRows:
         rows = self._read.get(row[0])
         if rows is None:
             raw = self._groups.pop(row[0])
-            int16_samples = _int16_samples()
-            rows = int16_samples(b"".join(raw), form).reshape(len(raw), count)
-            self._read[row[0]] = rows
+            rows = self._read[row[0]] = _int16_rows()(raw, form, count)
         row_samples: NDArray[np.float32] = rows[number]
         return row_samples

@@ -9,7 +9,7 @@ import torch
 from pipeline.encoders.over_time import feature_config
 from pipeline.features.framing import rows_of
 from pipeline.features.log_mel import log_mel, log_mel_means
-from pipeline.media.int16_rows import int16_samples
+from pipeline.media.int16_rows import int16_rows
 from pipeline.media.pcm import INT16_FORMATS, int16_mono
 
 CONFIG = feature_config(rate=16_000, n_fft=400, hop_length=160, n_mels=64)
@@ -61,5 +61,5 @@ def test_what_is_not_made_in_one_call_is_left_to_the_others():
 def test_every_sample_of_16_bits_is_what_numpy_makes_of_it(form):
     raw = np.arange(1 << 16, dtype=np.uint16).tobytes()
     expected = int16_mono(raw, INT16_FORMATS[form], 1)
-    assert np.array_equal(int16_samples(raw, form), expected)
+    assert np.array_equal(int16_rows([raw], form, len(raw) // 2), [expected])
     assert {expected.min(), expected.max()} == {-1.0, 32_767 / 32_768}
