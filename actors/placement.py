@@ -14,6 +14,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.cluster import alive_nodes, free_of, group_prefix
+from pipeline import clock
 from pipeline.scaling.ground import Ground, Need
 from pipeline.scaling.layout import Layout
 from pipeline.scaling.preference import preference
@@ -21,6 +22,7 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.planning import Resources, cpus_per_actor, layout, need, owner_count
 
 ROOM_MAX = 1000
+_ALIVE_US = 1_000_000  # a node may have begun to leave since
 
 
 class Places:
@@ -47,6 +49,8 @@ class Places:
         self._stages: dict[str, str] = {}  # replica -> stage
         planned = layout(spec, resources, owner_count(spec, resources))
         self._planned = _by_kind(planned)  # what is not given out yet, the next one last
+        self._alive: frozenset[str] = frozenset()
+        self._alive_until_us = 0
         self._together = max(node.cpus for node in resources.places) >= 2 * self._cpus
 
     @property
@@ -61,17 +65,17 @@ class Places:
 
     def owner(self, name: str) -> list[PlacementGroupSchedulingStrategy]:
         """For the ingest half and the fusion half of an owner."""
-        ground = self._ground()
-        node = self._next("", ground) or ground.owner(self._cpus, near_gpus=self._uses_gpus)
+        node = self._next("")
+        if node is None:
+            node = self._ground().owner(self._cpus, near_gpus=self._uses_gpus)
         self._group(name, [{"CPU": self._cpus}] * 2, node)
         return [self._strategy(name, bundle) for bundle in range(2)]
 
     def replica(self, name: str, stage: str) -> PlacementGroupSchedulingStrategy:
         wanted = self._needs[stage]
-        ground = self._ground()
-        node = self._next(stage, ground)
+        node = self._next(stage)
         if node is None:
-            spot = ground.replica(wanted)
+            spot = self._ground().replica(wanted)
             node = None if spot is None else spot.node
         bundle = {"CPU": wanted.cpus} | ({"GPU": wanted.gpus} if wanted.gpus else {})
         self._group(name, [bundle], node)
@@ -137,11 +141,20 @@ class Places:
     def _uses_gpus(self) -> bool:
         return any(wanted.gpus for wanted in self._needs.values())
 
-    def _next(self, kind: str, ground: Ground) -> str | None:
-        """Of the plan; ``kind``: a stage, or "" for owners."""
+    def _next(self, kind: str) -> str | None:
+        """Of the plan, where that node lives; ``kind``: a stage, or "" for owners.
+
+        All of a large plan are given out in one go, and Ray is asked for its nodes once a second.
+        """
         planned = self._planned.get(kind)
         node = planned.pop() if planned else None
-        return node if node is not None and ground.has(node) else None
+        if node is None:
+            return None
+        now_us = clock.monotonic_us()
+        if now_us >= self._alive_until_us:
+            self._alive = frozenset(each.name for each in alive_nodes())
+            self._alive_until_us = now_us + _ALIVE_US
+        return node if node in self._alive else None
 
     def _allowed(self, wanted: Need) -> int:
         """For how many more ``ray.cpus`` and ``ray.gpus`` leave something."""

@@ -98,9 +98,6 @@ class Ground:
                 if name in self._places:
                     self._places[name].replicas[stage] += 1
 
-    def has(self, node: str) -> bool:
-        return node in self._places
-
     # -- given out ------------------------------------------------------------------------
 
     def owner(self, cpus: float, *, near_gpus: bool) -> str | None:

@@ -94,8 +94,8 @@ floats = st.floats(allow_nan=False, allow_infinity=False)
 @given(st.text(), st.sets(st.text()), maps_of(floats | st.integers()), maps_of(st.text()))
 def test_the_bytes_are_those_of_pythons_own_json(name, names, shares, texts):
     fused = Fused(None, shares, shares, label=name, scores=shares)
-    value = result(stream=name, present=tuple(names), missing=tuple(names), coverage=shares, fused=fused,
-                   text=texts, data=texts, failed=texts, model=name)  # fmt: skip
+    value = result(stream=name, present=tuple(names), missing=tuple(names), coverage=shares,
+                   fused=fused, text=texts, data=texts, failed=texts, model=name)  # fmt: skip
     given, sorted_names = dict(sorted(shares.items())), sorted(names)
     told = dict(sorted(texts.items()))
     expected = {
