@@ -12,17 +12,15 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as KafkaPartition
 from kafka import errors as kafka_errors
-from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from pipeline import clock
 from pipeline.connectors.kafka.errors import reraise, translated
 from pipeline.connectors.kafka.first_contact import NetClient, check_settings_fit, refused
 from pipeline.connectors.kafka.receiving import BareSelector
+from pipeline.connectors.kafka.sending import AROUND_BYTES, Ack, append, tail
 from pipeline.connectors.limits import unknown_topics
 from pipeline.errors import InvalidInput, MotetError, Problem, Refused, Unreachable
 from pipeline.slot.ports import OutRecord
-
-estimate_size = DefaultRecordBatchBuilder.estimate_size_in_bytes
 
 # Exactly-once, the order of records and the one place that decides about partitions rest on
 # these: they are not the user's to set.
@@ -105,11 +103,11 @@ class Producer(KafkaProducer):  # type: ignore[misc]
             raise unknown_topics([f"{topic}-{partition}"])
         return numbers
 
-    def send_to(self, topic: str, partition: int, records: Iterable[OutRecord]) -> list[Any]:
-        """As ``send`` of each, which all are for this partition; their futures.
+    def send_to(self, topic: str, partition: int, records: Iterable[OutRecord]) -> list[Ack]:
+        """As ``send`` of each, which all are for this partition; what stands for their futures.
 
         What the stock client asks anew of every record, the transaction and the topic, it is
-        asked once here: that is half of what a small record costs.
+        asked once here. None is taken where one is too large.
         """
         if self._closed:
             raise kafka_errors.IllegalStateError("the producer is closed")
@@ -117,17 +115,16 @@ class Producer(KafkaProducer):  # type: ignore[misc]
             self._wait_on_metadata(topic, self.config["max_block_ms"])
         where = KafkaPartition(topic, partition)
         self._transaction_manager.maybe_add_partition_to_transaction(where)
-        append, futures, to_wake = self._accumulator.append, [], False
+        tails = []
         for record in records:
-            key, value, headers = record.key, record.value, list(record.headers)
-            self._ensure_valid_record_size(estimate_size(key, value, headers))
-            at_ms = None if record.timestamp_us is None else record.timestamp_us // 1000
-            future, full, new, _ = append(where, at_ms, key, value, headers)
-            futures.append(future)
-            to_wake = to_wake or full or new
+            written = tail(record)
+            self._ensure_valid_record_size(AROUND_BYTES + len(written))
+            at_us = record.timestamp_us
+            tails.append((None if at_us is None else at_us // 1000, written))
+        acks, to_wake = append(self._accumulator, where, tails)
         if to_wake:
             self._sender.wakeup()
-        return futures
+        return acks
 
     def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
         try:

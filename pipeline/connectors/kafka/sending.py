@@ -1,0 +1,207 @@
+"""From records to a batch that kafka-python 3.0 (the version is pinned) sends, in one pass.
+
+The client measures a record, locks, writes each of its headers by itself, makes a future that
+subscribes to its batch's, and wakes each of these when the batch is there: more than all that a
+result costs before it. Here a partition's records go into its batch under one lock, a header's
+name is written once and remembered, and what stands for a record's future looks at its batch's.
+
+The bytes of a batch are those of the client's own (tests/core/test_kafka_sending.py), and so is
+what is done with it afterwards: sending, retries, splitting, expiry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from kafka import errors as kafka_errors
+from kafka.producer.producer_batch import ProducerBatch
+from kafka.record.default_records import DefaultRecordBatchBuilder
+from kafka.record.memory_records import MemoryRecordsBuilder
+
+from pipeline import clock
+from pipeline.slot.ports import OutRecord
+
+# What the client takes a record to be at most, beside its key, value and headers.
+AROUND_BYTES = (
+    DefaultRecordBatchBuilder.HEADER_STRUCT.size + DefaultRecordBatchBuilder.MAX_RECORD_OVERHEAD
+)
+_FORMAT = 2
+_NO_ATTRIBUTES = b"\x00"
+_NO_KEY = b"\x01"
+
+
+def varint(number: int) -> bytes:
+    """A signed number as record batches hold it: by turns 0, -1, 1, -2 ..., seven bits a byte."""
+    bits = number * 2 if number >= 0 else -number * 2 - 1
+    if bits < 128:
+        return _ONE_BYTE[bits]
+    found = bytearray()
+    while bits > 127:
+        found.append(bits & 127 | 128)
+        bits >>= 7
+    found.append(bits)
+    return bytes(found)
+
+
+_ONE_BYTE = [bytes([number]) for number in range(128)]
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> bytes:
+    encoded = name.encode()
+    return varint(len(encoded)) + encoded
+
+
+def tail(record: OutRecord) -> bytes:
+    """What of a record hangs on no other: its key, value and headers."""
+    key, value, headers = record.key, record.value, record.headers
+    parts = [_NO_KEY] if key is None else [varint(len(key)), key]
+    parts += (varint(len(value)), value, varint(len(headers)))
+    for name, content in headers:
+        parts += (_name(name), varint(len(content)), content)
+    return b"".join(parts)
+
+
+class _Builder(DefaultRecordBatchBuilder):  # type: ignore[misc]
+    """A batch under construction."""
+
+    _first_timestamp: Any
+    _max_timestamp: Any
+
+    def append_tail(self, offset: int, at_ms: int, tail: bytes) -> int | None:
+        """The bytes that the record takes; None where the batch is full."""
+        is_first = self._first_timestamp is None
+        if is_first:
+            self._first_timestamp = self._max_timestamp = at_ms
+        delta_ms = varint(at_ms - self._first_timestamp)
+        place = varint(offset)
+        length = 1 + len(delta_ms) + len(place) + len(tail)
+        head = varint(length) + _NO_ATTRIBUTES + delta_ms + place
+        size: int = len(head) + len(tail)
+        if not is_first and len(self._buffer) + size > self._batch_size:
+            return None
+        if at_ms > self._max_timestamp:
+            self._max_timestamp = at_ms
+        self._num_records += 1
+        self._last_offset = offset
+        self._buffer += head
+        self._buffer += tail
+        return size
+
+
+class _Records(MemoryRecordsBuilder):  # type: ignore[misc]
+    def __init__(self, compression: int, batch_size: int) -> None:
+        super().__init__(_FORMAT, compression, batch_size)
+        self._builder = _Builder(
+            magic=_FORMAT, compression_type=compression, is_transactional=False, producer_id=-1,
+            producer_epoch=-1, base_sequence=-1, batch_size=batch_size,
+        )  # fmt: skip
+
+    def append_tail(self, at_ms: int, tail: bytes) -> int | None:
+        if self._closed:
+            return None
+        size: int | None = self._builder.append_tail(self._next_offset, at_ms, tail)
+        if size is not None:
+            self._next_offset += 1
+        return size
+
+
+class Ack:
+    """What became of a record: it looks at the future of the batch that holds it.
+
+    It stands for the client's own future of a record, which a batch that is split gives to the
+    batches that come of it.
+    """
+
+    __slots__ = ("_batch", "_place")
+
+    def __init__(self, batch: Any, place: int) -> None:
+        self._batch = batch
+        self._place = place
+
+    def rebind(self, batch: Any, place: int) -> None:
+        before, self._batch, self._place = self._batch, batch, place
+        before._latch.set()  # it will never be done: who waits for it looks again
+
+    @property
+    def is_done(self) -> bool:
+        done: bool = self._batch.is_done
+        return done
+
+    def succeeded(self) -> bool:
+        return self.is_done and self.exception is None
+
+    @property
+    def exception(self) -> BaseException | None:
+        batch = self._batch
+        error: BaseException | None = batch.exception
+        if error is not None or not batch.is_done:
+            return error
+        *_, told = batch.value
+        return None if told is None else told(self._place)
+
+    def get(self, timeout_s: float) -> None:
+        """Waits until it is done; raises KafkaTimeoutError, or what became of it."""
+        until_us = clock.monotonic_us() + round(timeout_s * 1e6)
+        while not self.is_done:
+            left_s = max(0.0, (until_us - clock.monotonic_us()) / 1e6)
+            if not self._batch.wait(left_s):
+                raise kafka_errors.KafkaTimeoutError(f"not acknowledged within {timeout_s:g} s")
+        if self.exception is not None:
+            raise self.exception
+
+
+class TailBatch(ProducerBatch):  # type: ignore[misc]
+    """A batch of the client's whose records come as tails."""
+
+    max_record_size: int
+
+    def append_tail(self, at_ms: int, tail: bytes, now_s: float) -> Ack | None:
+        """None where it is full."""
+        place = self.records.next_offset()
+        size = self.records.append_tail(at_ms, tail)
+        if size is None:
+            return None
+        self.max_record_size = max(self.max_record_size, size)
+        self.last_append = now_s
+        ack = Ack(self.produce_future, place)
+        self._record_futures.append(ack)
+        return ack
+
+
+def append(
+    accumulator: Any, where: Any, records: Iterable[tuple[int | None, bytes]]
+) -> tuple[list[Ack], bool]:
+    """Records of one partition, each its time in ms (None: now) and its tail, into its batches.
+
+    What became of each, and whether there is something for the sender to do at once. As the
+    client's own ``append`` of each, but for the lock, which is taken once.
+    """
+    config, now_s = accumulator.config, clock.monotonic_us() / 1e6
+    now_ms = clock.wall_us() // 1000
+    accumulator._appends_in_progress.increment()
+    try:
+        with accumulator._tp_lock(where):
+            if accumulator._closed:
+                raise kafka_errors.IllegalStateError("the producer is closed")
+            waiting = accumulator._batches[where]
+            batch = waiting[-1] if waiting and isinstance(waiting[-1], TailBatch) else None
+            acks: list[Ack] = []
+            is_new = False
+            for at_ms, tail in records:
+                at_ms = now_ms if at_ms is None else at_ms
+                ack = None if batch is None else batch.append_tail(at_ms, tail, now_s)
+                while ack is None:  # an empty batch takes any one record
+                    held = _Records(config["compression_attrs"], config["batch_size"])
+                    batch = TailBatch(where, held, now=now_s)
+                    ack = batch.append_tail(at_ms, tail, now_s)
+                    waiting.append(batch)
+                    accumulator._incomplete.add(batch)
+                    is_new = True
+                acks.append(ack)
+            full = len(waiting) > 1 or (batch is not None and batch.records.is_full())
+            return acks, is_new or full
+    finally:
+        accumulator._appends_in_progress.decrement()
