@@ -12,6 +12,7 @@ from broker_cluster import BrokerNode
 from fault_site import NAME, Site
 from fault_table import Hit, NotHere
 from fault_traffic import STREAMS
+from kafka.admin import KafkaAdminClient
 from kafka.errors import RetriableError
 from kafka_user import await_that
 from ray_nodes import state
@@ -19,6 +20,7 @@ from ray_nodes import state
 from pipeline.clock import wall_us
 
 RESULTS = f"{NAME}.results"
+PREFERRED = 0  # kind of election
 # What a run says where the coordinator's failover has fenced it (see OwnerPair.demand_ours).
 MISCOUNTED = "fenced, though no other run"
 INTERNAL_PARTITIONS = 4  # of __transaction_state and __consumer_offsets, see broker_cluster.py
@@ -52,6 +54,27 @@ def broker_restarted(site: Site, short: bool) -> Hit:
     up_us = wall_us()
     _await_in_sync(site)
     return Hit(f"broker {node.number} ended and was up again", at_us, up_us)
+
+
+def leaders_moved(site: Site, short: bool) -> Hit:
+    """After a restart each partition goes back to its preferred leader; all brokers live."""
+    node = _leader(site, f"{NAME}.audio", 0)
+    node.end(signal.SIGTERM)
+    node.start()
+    node.await_up()
+    _await_in_sync(site)
+    site.watcher.await_after(STREAMS, wall_us(), 120)
+    before = _leader(site, f"{NAME}.audio", 0)
+    at_us = wall_us()
+    admin = KafkaAdminClient(bootstrap_servers=site.brokers.bootstrap)
+    try:
+        admin.elect_leaders(PREFERRED, timeout_ms=30_000, raise_errors=False)
+    finally:
+        admin.close()
+    now = _leader(site, f"{NAME}.audio", 0)
+    assert now is node
+    assert before is not node
+    return Hit(f"broker {now.number} leads again in place of {before.number}", at_us, at_us)
 
 
 def brokers_away(site: Site, short: bool) -> Hit:

@@ -42,6 +42,8 @@ FAULTS = [
     Fault("F9b", "all brokers are away, and come back", 30, brokers.brokers_away),
     Fault("F9c", "all brokers are away, and the fusion actor is killed", 30,
           brokers.brokers_away_and_death),
+    Fault("F9d", "leaders move back after a restart, all brokers alive", 10,
+          brokers.leaders_moved),
     Fault("F10a", "a run is frozen, and wakes when another has taken over", 30,
           actors.zombie_run, quick=True),
     Fault("F10b", "a node is frozen, and wakes when it was given up", 30, actors.node_frozen),

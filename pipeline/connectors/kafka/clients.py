@@ -107,7 +107,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]
         """As ``send`` of each, which all are for this partition; what stands for their futures.
 
         What the stock client asks anew of every record, the transaction and the topic, it is
-        asked once here. None is taken where one is too large.
+        asked once here.
         """
         if self._closed:
             raise kafka_errors.IllegalStateError("the producer is closed")
@@ -115,16 +115,15 @@ class Producer(KafkaProducer):  # type: ignore[misc]
             self._wait_on_metadata(topic, self.config["max_block_ms"])
         where = KafkaPartition(topic, partition)
         self._transaction_manager.maybe_add_partition_to_transaction(where)
-        tails = []
-        for record in records:
-            written = tail(record)
-            self._ensure_valid_record_size(AROUND_BYTES + len(written))
-            at_us = record.timestamp_us
-            tails.append((None if at_us is None else at_us // 1000, written))
-        acks, to_wake = append(self._accumulator, where, tails)
+        acks, to_wake = append(self._accumulator, where, map(self._written, records))
         if to_wake:
             self._sender.wakeup()
         return acks
+
+    def _written(self, record: OutRecord) -> tuple[int | None, bytes]:
+        written, at_us = tail(record), record.timestamp_us
+        self._ensure_valid_record_size(AROUND_BYTES + len(written))
+        return None if at_us is None else at_us // 1000, written
 
     def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
         try:

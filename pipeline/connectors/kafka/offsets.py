@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
@@ -65,6 +66,7 @@ class Offsets:
     def _reader(self) -> KafkaConsumer:
         if self._consumer is None:
             self._consumer = self._clients.consumer()
+            _follow_leaders(self._consumer)
         return self._consumer
 
     def _beginnings(
@@ -123,3 +125,22 @@ class Offsets:
                 unknown.append(f"{partition.topic}-{partition.partition}")
         if unknown and cluster._last_successful_refresh_ms > since_us / 1000:
             raise unknown_topics(sorted(set(unknown)))
+
+
+def _follow_leaders(consumer: KafkaConsumer) -> None:
+    """Lets the client look for a partition's leader where a broker says that it is none.
+
+    The client (3.0) asks the same broker again and again, without a pause, until it looks by
+    itself: five minutes at most. A leader moves so, both brokers alive, at the end of every restart
+    (auto.leader.rebalance.enable), and no window could close meanwhile.
+    """
+    fetcher = consumer._fetcher
+    read = fetcher._handle_list_offsets_response
+
+    def read_or_look(response: Any) -> tuple[dict[KafkaPartition, Any], set[KafkaPartition]]:
+        found, elsewhere = read(response)
+        if elsewhere:
+            raise kafka_errors.NotLeaderForPartitionError(f"of {sorted(elsewhere)}")
+        return found, elsewhere
+
+    fetcher._handle_list_offsets_response = read_or_look
