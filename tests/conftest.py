@@ -23,6 +23,9 @@ from pipeline.broker.data_dir import DataDir
 # compiles kernels, and its bindings write pages of complaints behind the last line of a run.
 sys.modules["triton"] = None  # type: ignore[assignment]
 
+# Ray runs its workers niced by 15: beside two test processes that compute they would stand still.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 _STOP_AT_END_OF_INPUT = """
 import sys
 from pathlib import Path
