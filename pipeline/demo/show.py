@@ -21,10 +21,10 @@ from pipeline.tasks.view import View
 POLL_S = 0.2
 SAY_AGAIN_US = 5_000_000
 FIRST_RESULT_US_MAX = 90_000_000
-SILENCE_US_MAX = 30_000_000
+SILENCE_US_MAX = 90_000_000
 READ_TO_END_US_MAX = 15_000_000
 JOIN_S = 30.0
-DRAIN_S = 60.0  # of a demo that ends by itself: nobody waits to kill it
+DRAIN_S = 120.0  # of a demo that ends by itself: nobody waits to kill it
 JOIN_FAILED_S = 3.0  # a producer without its broker may hang for minutes
 
 

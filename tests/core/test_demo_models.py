@@ -18,7 +18,7 @@ from pipeline.demo.nearest_topic import KNOWN, topic_vectors
 from pipeline.encoders.base import Clip
 from pipeline.encoders.loading import load_encoder
 
-pytestmark = [*NEEDS_MODELS, pytest.mark.timeout(180)]
+pytestmark = [*NEEDS_MODELS, pytest.mark.timeout(300)]
 
 MOTET = [sys.executable, "-m", "actors"]
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def shown(*frames: np.ndarray) -> Clip:
 
 def test_each_result_has_a_transcript_labels_faces_and_a_topic(tmp_path):
     command = [*MOTET, "demo", "--broker", "memory", "--seconds", "8", "--no-browser"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Whisper tiny.en, EfficientNet-Lite0, MiniLM" in done.stderr
     results = lines_of(done.stdout)
