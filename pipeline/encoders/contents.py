@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.batching.batch import RecordId
+from pipeline.batching.batch import RecordId, StageJob
 from pipeline.encoders.decode_pool import DecodePool
 from pipeline.encoders.lender import Lender
 from pipeline.encoders.plan import BuiltClip
@@ -25,7 +25,8 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "image": decode_image,
     "text": decode_text,
 }
-_CODED_AUDIO = frozenset({"flac", "ogg", "mpeg", "aac"})
+# Read faster than another thread is told of them.
+_CHEAP_FORMATS = frozenset({"S16BE", "S16LE", "F32LE", "wav", "text"})
 
 
 def record_id(record: MediaRecord) -> RecordId:
@@ -35,8 +36,12 @@ def record_id(record: MediaRecord) -> RecordId:
 
 def is_costly(record: MediaRecord) -> bool:
     """Whether decoding it takes longer than handing it to another thread."""
-    facts = record.facts
-    return facts.kind in ("image", "video") or facts.format in _CODED_AUDIO
+    return record.facts.format not in _CHEAP_FORMATS
+
+
+def any_costly(jobs: Sequence[StageJob]) -> bool:
+    """Whether one of the records of a batch is: a look at each, and no call."""
+    return any(each.facts.format not in _CHEAP_FORMATS for job in jobs for each in job.records)
 
 
 class Contents:

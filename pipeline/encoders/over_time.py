@@ -38,9 +38,11 @@ def window_samples(clip: Clip, rate: int) -> Samples:
         return np.zeros(0, np.float32)
     if clip.rate is not None and clip.rate != rate:
         raise ValueError(f"the clip has {clip.rate} Hz where the encoder was built for {rate} Hz")
+    count = nearest_sample(clip.end_us - clip.start_us, rate)
+    if clip.samples_start_us in (None, clip.start_us):  # no context
+        return clip.samples[:count]
     first = nearest_sample(clip.start_us - samples_start_us(clip), rate)
-    last = first + nearest_sample(clip.end_us - clip.start_us, rate)
-    return clip.samples[max(0, first) : max(0, last)]
+    return clip.samples[max(0, first) : max(0, first + count)]
 
 
 def feature_config(

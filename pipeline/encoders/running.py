@@ -11,11 +11,11 @@ from pipeline.batching.batch import JobResult, StageJob
 from pipeline.batching.memory_limit import MemoryLimit
 from pipeline.encoders.base import Clip, Encoder, Output
 from pipeline.encoders.clips import ClipBuilder
-from pipeline.encoders.contents import is_costly
+from pipeline.encoders.contents import any_costly
 from pipeline.encoders.decode_pool import INLINE, DecodePool
 from pipeline.encoders.frames import wish_of
 from pipeline.encoders.loading import kinds_taken
-from pipeline.encoders.outputs import checked
+from pipeline.encoders.outputs import all_sound, checked
 from pipeline.encoders.picture_bytes import decoded_bytes, portions
 from pipeline.encoders.plan import BuiltClip, StagePlan
 from pipeline.media.raw_rows import RawRows
@@ -72,8 +72,8 @@ class EncodeTask:
         goes beyond it, or has nothing that is worth it, is decoded when it is run.
         """
         builder = None
-        if self._pool.threads and any(is_costly(each) for job in jobs for each in job.records):
-            size_bytes = sum(map(self._decoded_bytes, jobs))
+        if self._pool.threads and any_costly(jobs):
+            size_bytes = sum(self._decoded_bytes(jobs))
             if self._pool.reserve(size_bytes):
                 builder = self._builder()
                 weakref.finalize(builder, self._pool.release, size_bytes).atexit = False
@@ -82,11 +82,12 @@ class EncodeTask:
 
     def finish(self, begun: Sequence[Begun]) -> list[JobResult]:
         """As ``run``, of batches that were begun, or of parts of them."""
-        parts = portions([self._decoded_bytes(each.job) for each in begun])
+        parts = portions(self._decoded_bytes([each.job for each in begun]))
         return [result for part in parts for result in self._run(begun[part])]
 
-    def _decoded_bytes(self, job: StageJob) -> int:
-        return decoded_bytes(job, self._plan.before_us, self._plan.after_us, self._wish)
+    def _decoded_bytes(self, jobs: Sequence[StageJob]) -> list[int]:
+        before_us, after_us = self._plan.before_us, self._plan.after_us
+        return [decoded_bytes(job, before_us, after_us, self._wish) for job in jobs]
 
     def _builder(self) -> ClipBuilder:
         return ClipBuilder(self._plan, self._takes, self._rate, self._wish, self._pool)
@@ -119,7 +120,7 @@ class EncodeTask:
             jobs = [each.job for each in group]
             if builder is None:
                 builder = self._builder()
-                if self._pool.threads:
+                if self._pool.threads and any_costly(jobs):
                     builder.begin(jobs)
             built += builder.build(jobs)
         return built
@@ -152,6 +153,10 @@ class EncodeTask:
             self._encode_piece(clips[half:])
             return
         self._memory.held(len(clips))
+        if self._encoder.gives == "vector" and all_sound(outputs, self._plan.length):
+            for (_, result), output in zip(clips, outputs, strict=True):
+                result.output = output
+            return
         for (_, result), output in zip(clips, outputs, strict=True):
             try:
                 result.output = checked(self._encoder.gives, output, self._plan.length)

@@ -118,7 +118,8 @@ class Layout:
 
     def __init__(self, clips: Sequence[Samples], framing: Framing, tile: int) -> None:
         hop, lead = framing.hop_length, framing.lead
-        self.frames = [framing.frames(len(clip)) for clip in clips]
+        known = {length: framing.frames(length) for length in {*map(len, clips)}}
+        self.frames = [known[len(clip)] for clip in clips]
         self.firsts: list[int] = []
         at = 0
         for clip in clips:

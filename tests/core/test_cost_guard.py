@@ -43,19 +43,19 @@ BUDGETS = {
         62, "read, merge, lane, close, job, dispatch, settle: each once a window"
     ),
     "audio: encode, a window": Budget(
-        28, "clip laid out, cut and checked; the features are one call a batch"
+        19, "clip laid out and cut; features, and the look at them, are one call a batch"
     ),
     "audio: fusion, a window": Budget(29, "join, fuse together, write one JSON result"),
     "audio: commit, a result": Budget(0.5, "a transaction costs the same however many it holds"),
     "fused: ingest, a window of three records": Budget(
         174, "three inputs are merged, and a job made for each of three stages"
     ),
-    "fused: encode, a job": Budget(140, "Pillow parses and reads each JPEG through a time limit"),
+    "fused: encode, a job": Budget(130, "Pillow parses and reads each JPEG through a time limit"),
     "fused: fusion, a window": Budget(38, "three vectors to one, in one call for all windows"),
     "small: ingest, a record of 20 ms": Budget(
         35, "the cost of a record that closes nothing: what bounds records a second"
     ),
-    "small: encode, a window of 50 records": Budget(90, "one pass over all pieces"),
+    "small: encode, a window of 50 records": Budget(78, "one pass over all pieces"),
     "small: fusion, a window": Budget(38, "as of a window of one record"),
     # requests to the broker
     "audio: polls, 1,000 records": Budget(4.5, "as few as the fetches are large"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.encoders.base import Audio
-from pipeline.encoders.outputs import checked
+from pipeline.encoders.outputs import all_sound, checked
 from pipeline.encoders.quiet import Quiet
 
 
@@ -42,6 +42,39 @@ def test_vectors_become_float32(given):
 def test_what_is_no_vector(given, told: str):
     with pytest.raises((TypeError, ValueError), match=told):
         checked("vector", given, 2)
+
+
+ODD_VECTORS = {
+    "a list": [0.0, 0.0],
+    "float64": np.zeros(2),
+    "whole numbers": np.zeros(2, int),
+    "bool": np.zeros(2, bool),
+    "another length": np.zeros(3, np.float32),
+    "two axes": np.zeros((1, 2), np.float32),
+    "no axis": np.float32(1) * np.ones(()),
+    "NaN": np.array([0, np.nan], np.float32),
+    "infinity": np.array([-np.inf, 0], np.float32),
+    "every other number": np.zeros(4, np.float32)[::2],
+    "a tensor": torch.zeros(2),
+    "an array of a class": np.ma.zeros(2, np.float32),
+}
+
+
+@pytest.mark.parametrize("length", [2, None])
+def test_a_batch_of_sound_vectors_is_one_look(length):
+    rows = list(np.arange(8, dtype=np.float32).reshape(4, 2))
+    assert all_sound(rows, length)
+    assert all(checked("vector", row, length) is row for row in rows)
+    assert not all_sound(rows, 3)
+    assert not all_sound([np.zeros((), np.float32)], length)
+
+
+@pytest.mark.parametrize("odd", ODD_VECTORS.values(), ids=ODD_VECTORS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_batch_with_one_that_is_not_as_it_will_be_kept_is_looked_at_each_for_itself(odd, place):
+    rows = list(np.ones((2, 2), np.float32))
+    rows.insert(place, odd)
+    assert not all_sound(rows, 2)
 
 
 def test_texts():
