@@ -10,31 +10,26 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from pipeline.batching.batch import BatchRun, JobResult
-from pipeline.batching.dispatch import Assignment, Dispatcher, StageDone
-from pipeline.batching.stage_queue import StageRule
-from pipeline.lane import Applied, ClosedWindow, LaneCut, LaneRecord, Waiting
-from pipeline.media.reading import Reader, rules_of
+from pipeline.batching.dispatch import Assignment
+from pipeline.lane import Applied, LaneCut, LaneRecord, Waiting
 from pipeline.record import UnsoundRecord
 from pipeline.slot.budget import WINDOW_BYTES
 from pipeline.slot.dead_letter_rate import DeadLetterRate
-from pipeline.slot.ports import Fetch, LogRecord, OutRecord, TopicPartition
+from pipeline.slot.ports import Fetch, OutRecord, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.continuity import Continuity
+from pipeline.tasks.fetch_reader import FetchReader
 from pipeline.tasks.ingest_slots import IngestSlots, LaneState
 from pipeline.tasks.ingest_view import IngestFigures, IngestView
-from pipeline.tasks.jobs import JobMaker
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.letters import LetterBox
-from pipeline.tasks.messages import Deliveries, Opened, Produced, Settled
+from pipeline.tasks.messages import Deliveries, Produced
 from pipeline.tasks.span import SpanFilter, Wanted
 from pipeline.tasks.stream_watch import StreamWatch
-from pipeline.tasks.trace_context import trace_of
-from pipeline.tasks.window_spans import IngestSpans
+from pipeline.tasks.window_flow import WindowFlow
 from pipeline.tracing import Tracer
 
 STEPS_MAX = 512  # records that a lane applies before the others have their turn
-
-Window = tuple[int, int]  # lane, number of the window in its lane
 
 
 class IngestTask:
@@ -42,7 +37,7 @@ class IngestTask:
 
     Invariants: what a lane closes, finds late or finds unsound goes into its messages in lane
     order, and a cut only behind all of it; no record is applied while its slot's budget is
-    over its limit; every window gets each of its stages settled exactly once.
+    over its limit.
     """
 
     def __init__(
@@ -62,12 +57,9 @@ class IngestTask:
         ``tracer``: takes the spans of sampled windows. ``wanted``: asked of each window that
         closes, in lane order; those that it does not want are passed by (None: it wants all).
         """
-        self._spans = None if tracer is None else IngestSpans(tracer)
         self._spec = spec
         self._inputs = {entry.topic: name for name, entry in spec.inputs.items()}
         self._topics = {name: entry.topic for name, entry in spec.inputs.items()}
-        self._reader = Reader(rules_of(spec))
-        self._jobs = JobMaker(spec)
         self._span = SpanFilter(spec, wanted)
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
@@ -84,26 +76,14 @@ class IngestTask:
         )
         self._lanes, self._budgets = self._slots.lanes, self._slots.budgets
         self._deliveries = self._slots.deliveries
-        self._dispatcher = Dispatcher(
-            [
-                StageRule(
-                    stage.name,
-                    tuple(name for name in stage.of if name in spec.stages),
-                    stage.batch_max,
-                    stage.timeout_us,
-                    call_batches,
-                    any(
-                        s in spec.inputs and spec.inputs[s].media.kind == "video" for s in stage.of
-                    ),
-                )
-                for stage in (spec.stages[name] for name in spec.stage_order())
-            ],
-            self._shown,
-        )
-        self._open: dict[Window, ClosedWindow] = {}
-        self._unsettled: dict[Window, int] = {}
+        self._flow = WindowFlow(
+            spec, self._slots, self._span, self._letters, self._rates, self._shown,
+            call_batches, tracer,
+        )  # fmt: skip
+        self.dispatcher = self._flow.dispatcher
         self._paused: set[TopicPartition] = set()
         self.watch = StreamWatch()
+        self._reader = FetchReader(spec, self.watch, self._shown)
         self._continuity = Continuity(self.watch.warn)
         for slot, lanes in cuts.items():
             self.take_slot(slot, lanes)
@@ -141,7 +121,7 @@ class IngestTask:
         return pause, resume
 
     def take_assignments(self, now_us: int) -> list[Assignment]:
-        return self._dispatcher.assign(now_us)
+        return self.dispatcher.assign(now_us)
 
     def take_deliveries(self) -> Deliveries:
         """By slot, the messages for its fusion half, in order."""
@@ -160,7 +140,7 @@ class IngestTask:
         return (
             self._ends is not None
             and all(s.feed.finished and not s.feed.changed for s in self._lanes.values())
-            and not self._unsettled
+            and not self._flow.unsettled
             and not any(self._deliveries.values())
         )
 
@@ -175,10 +155,6 @@ class IngestTask:
     @property
     def lanes(self) -> dict[int, LaneFeed]:
         return {lane: state.feed for lane, state in self._lanes.items()}
-
-    @property
-    def dispatcher(self) -> Dispatcher:
-        return self._dispatcher
 
     def ends_shown(self) -> list[TopicPartition]:
         """Partitions whose stable ends must be asked for to show how far behind the lanes are."""
@@ -199,8 +175,8 @@ class IngestTask:
             len(self._paused),
             self.watch.copartition_violations,
             self._continuity,
-            self._dispatcher.busy(now_us),
-            self._dispatcher.queued(),
+            self.dispatcher.busy(now_us),
+            self.dispatcher.queued(),
             {slot for slot, budget in self._budgets.items() if not budget.admits},
             now_us,
             wall_us,
@@ -209,16 +185,16 @@ class IngestTask:
     # -- told -----------------------------------------------------------------------------
 
     def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
-        self._dispatcher.set_replicas(stage, replicas)
+        self.dispatcher.set_replicas(stage, replicas)
 
     def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> None:
-        self._dispatcher.set_limits(stage, batch_max, timeout_us, now_us)
+        self.dispatcher.set_limits(stage, batch_max, timeout_us, now_us)
 
     def on_fetches(self, fetches: Iterable[Fetch], now_us: int) -> None:
         """Reads what was fetched; lanes apply it in ``pump``."""
         for fetch in fetches:
             name = self._inputs[fetch.topic]
-            records = self._read(name, fetch.records)
+            records = self._reader.read(name, fetch.records)
             self._lanes[fetch.partition].feed.add(name, records, fetch.position)
 
     def on_ends(
@@ -232,12 +208,12 @@ class IngestTask:
     def on_batch(
         self, number: int, results: Sequence[JobResult], now_us: int, run: BatchRun | None = None
     ) -> None:
-        self._dispatcher.done(number, results, now_us, run)
-        self._take_done(now_us)
+        self.dispatcher.done(number, results, now_us, run)
+        self._flow.take_done(now_us)
 
     def on_batch_lost(self, number: int, cause: str, now_us: int) -> None:
-        self._dispatcher.lost(number, cause, now_us)
-        self._take_done(now_us)
+        self.dispatcher.lost(number, cause, now_us)
+        self._flow.take_done(now_us)
 
     def on_committed(self, slot: int, numbers: Mapping[int, int]) -> None:
         """By lane, the number of the newest cut of the slot that is committed."""
@@ -252,8 +228,8 @@ class IngestTask:
         more = False
         for lane, state in self._lanes.items():
             more |= self._pump_lane(lane, state, now_us)
-        self._dispatcher.expire(now_us)
-        self._take_done(now_us)
+        self.dispatcher.expire(now_us)
+        self._flow.take_done(now_us)
         for lane, state in self._lanes.items():
             if state.has_cut(now_us):
                 self._cut(lane, state, now_us)
@@ -284,33 +260,13 @@ class IngestTask:
             if self._deliveries[slot] or any(s.feed.changed for s in self._slots.of(slot).values()):
                 continue
             lanes = self._slots.of(slot)
-            if any(lane in lanes for lane, _ in self._unsettled):
+            if any(lane in lanes for lane, _ in self._flow.unsettled):
                 continue
             left[slot] = self._slots.let_go(slot)
             self._shown.let_go(lanes)
         return left
 
     # -- how ------------------------------------------------------------------------------
-
-    def _read(self, name: str, raws: Sequence[LogRecord]) -> list[LaneRecord]:
-        records, newest_us = [], None
-        for raw in raws:
-            offset, append_us = raw.offset, raw.timestamp_us
-            read = self._reader.read(name, raw)
-            if isinstance(read, UnsoundRecord):
-                size = len(raw.value or b"")
-                record = LaneRecord(name, offset, append_us, None, size_bytes=size, body=read)
-            else:
-                self.watch.look(read)
-                _, stream, ts_us, end_us, _, payload, _ = read
-                size = len(payload)
-                record = LaneRecord(name, offset, append_us, stream, ts_us, end_us, size, read)
-                if newest_us is None or end_us > newest_us:
-                    newest_us = end_us
-            records.append(record)
-        if newest_us is not None:
-            self._shown.read(name, newest_us)
-        return records
 
     def _lane_ends(self, lane: int) -> dict[str, int] | None:
         if self._ends is None:
@@ -323,7 +279,7 @@ class IngestTask:
         feed, budget = state.feed, self._budgets[state.slot]
         if self._ends is not None and self._span.passed(feed.lane.floor_us):
             # No window that is asked for can come any more, wherever the logs end.
-            self._close(lane, state, feed.finish(feed.lane.positions) or [], now_us)
+            self._flow.close(lane, state, feed.finish(feed.lane.positions) or [], now_us)
         if feed.finished or state.leaving:
             return False
         for _ in range(STEPS_MAX):
@@ -338,9 +294,9 @@ class IngestTask:
         feed.pass_gaps()
         ends = self._lane_ends(lane)
         if ends is not None:
-            self._close(lane, state, feed.finish(ends) or [], now_us)
+            self._flow.close(lane, state, feed.finish(ends) or [], now_us)
         else:
-            self._close(lane, state, feed.silence(now_us), now_us)
+            self._flow.close(lane, state, feed.silence(now_us), now_us)
         return False
 
     def _applied(
@@ -366,85 +322,11 @@ class IngestTask:
             letter = self._letters.late(body.log, applied.late, applied.clock_us)
             self._produce(lane, state, letter)
         if applied.closed:
-            self._close(lane, state, applied.closed, now_us, record.append_us)
+            self._flow.close(lane, state, applied.closed, now_us, record.append_us)
 
     def _produce(self, lane: int, state: LaneState, record: OutRecord) -> None:
         self._budgets[state.slot].take(lane, len(record.value) + WINDOW_BYTES)
         self._deliveries[state.slot].append(Produced(lane, record))
-
-    def _close(
-        self,
-        lane: int,
-        state: LaneState,
-        closed: Sequence[ClosedWindow],
-        now_us: int,
-        append_us: int | None = None,
-    ) -> None:
-        for window in self._span.closed(closed):
-            state.windows += 1
-            key = (lane, state.windows)
-            made = self._jobs.make(window)
-            self._budgets[state.slot].take(lane, made.size_bytes + WINDOW_BYTES)
-            for name in made.missing:
-                state.tally.missing(name)
-            trace, closed_us = trace_of(window), None
-            if self._spans is not None:
-                closed_us = self._spans.closed(
-                    key, window.stream, window.start_us, trace, append_us, now_us
-                )
-            self._open[key] = window
-            self._unsettled[key] = len(made.jobs)
-            self._deliveries[state.slot].append(
-                Opened(
-                    lane,
-                    state.windows,
-                    window.stream,
-                    window.start_us,
-                    window.end_us,
-                    window.present,
-                    made.missing,
-                    made.coverage,
-                    tuple(made.jobs),
-                    append_us,
-                    trace,
-                    closed_us,
-                )
-            )
-            self._dispatcher.submit(key, made.jobs, now_us)
-
-    def _take_done(self, now_us: int) -> None:
-        for done in self._dispatcher.take_done():
-            key: Window = done.window  # type: ignore[assignment]
-            lane, number = key
-            window = self._open[key]
-            state = self._lanes[lane]
-            self._shown.settled(done.stage, done.result.failure, now_us)
-            message = Settled(
-                lane,
-                number,
-                done.stage,
-                done.result.output,
-                done.result.failure,
-                self._jobs.read_by(done.stage, window) if done.result.failure else (),
-                self._undecodable(state, window, done, now_us) if done.result.undecodable else (),
-            )
-            self._deliveries[state.slot].append(message)
-            self._unsettled[key] -= 1
-            if self._spans is not None:
-                self._spans.settled(key, done, now_us, last=not self._unsettled[key])
-            if not self._unsettled[key]:
-                del self._unsettled[key], self._open[key]
-
-    def _undecodable(
-        self, state: LaneState, window: ClosedWindow, done: StageDone, now_us: int
-    ) -> tuple[OutRecord, ...]:
-        letters = []
-        for record, error in self._jobs.to_letter(done.stage, window, done.result.undecodable):
-            self._rates[record.input].count(now_us, 0, 1, error)
-            state.tally.fate(record.input, "dead_letter", 1)
-            state.feed.changed = True  # counts are committed with a cut
-            letters.append(self._letters.undecodable(record.log, done.stage, error))
-        return tuple(letters)
 
     def _cut(self, lane: int, state: LaneState, now_us: int) -> None:
         message = state.make_cut(lane, now_us)

@@ -223,11 +223,11 @@ def a_slot_leaves_while_its_windows_are_with_encoders(patch: Patch) -> None:
     real = IngestTask.take_left
 
     def take_left(self: IngestTask) -> dict[int, dict[int, int]]:
-        unsettled, self._unsettled = self._unsettled, {}
+        unsettled, self._flow.unsettled = self._flow.unsettled, {}
         try:
             return real(self)
         finally:
-            self._unsettled = unsettled
+            self._flow.unsettled = unsettled
 
     patch.setattr(IngestTask, "take_left", take_left)
 
