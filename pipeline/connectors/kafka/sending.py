@@ -190,13 +190,14 @@ def append(
             batch = waiting[-1] if waiting and isinstance(waiting[-1], TailBatch) else None
             acks: list[Ack] = []
             is_new = False
-            for at_ms, tail in records:
+            for at_ms, body in records:
                 at_ms = now_ms if at_ms is None else at_ms
-                ack = None if batch is None else batch.append_tail(at_ms, tail, now_s)
-                while ack is None:  # an empty batch takes any one record
+                ack = None if batch is None else batch.append_tail(at_ms, body, now_s)
+                if ack is None:
                     held = _Records(config["compression_attrs"], config["batch_size"])
                     batch = TailBatch(where, held, now=now_s)
-                    ack = batch.append_tail(at_ms, tail, now_s)
+                    ack = batch.append_tail(at_ms, body, now_s)
+                    assert ack is not None, "an empty batch takes any one record"
                     waiting.append(batch)
                     accumulator._incomplete.add(batch)
                     is_new = True
