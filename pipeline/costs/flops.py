@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from pipeline.features.lanes import LANES
+
 
 def counted_flops(call: Callable[[], object]) -> int:
     """Of this thread's torch operations and of motet's own spectra; a multiply-add is two.
@@ -77,14 +79,19 @@ def _of(shape: Sequence[int], points: int, each: float) -> int:
     return round(each * math.prod(shape) * math.log2(points)) if points > 1 else 0
 
 
+def _in_eights(clips: Sequence[Any], framing: Any) -> int:
+    """Frames that are transformed: those of a clip, and what makes its last ones eight."""
+    return sum(-(-framing.frames(len(clip)) // LANES) * LANES for clip in clips)
+
+
 _TABLES, _BANDS = 2, 3
 # Where they are called, and how many frames are transformed and how many made bands of.
 _CALLED: dict[tuple[str, str], Callable[..., tuple[int, int]]] = {
     ("pipeline.features.bundle", "spectra"): lambda _signal, _hop, _tables, _bands, powers, mel: (
         max(len(powers), len(mel)), len(mel),
     ),
-    ("pipeline.features.log_mel", "mean_levels"): lambda clips, layout, *_: (
-        layout.total, layout.total,
+    ("pipeline.features.log_mel", "mean_levels"): lambda clips, framing, *_: (
+        _in_eights(clips, framing), _in_eights(clips, framing),
     ),
 }  # fmt: skip
 _aten = torch.ops.aten

@@ -85,26 +85,25 @@ def frame_window(framing: Framing, device: torch.device) -> torch.Tensor:
     return window.to(device)
 
 
-def rows_of(clips: Sequence[Samples]) -> NDArray[np.float32]:
-    """The array whose rows the clips are, all of them in order, shape (clips, samples).
+def line_of(clips: Sequence[Samples]) -> Samples:
+    """The clips one after another, float32, shape (all samples,).
 
-    One of shape (0, 0) where they are not that: it is a look at their addresses, and no copy.
+    Where they lie so already, as the rows of one array do, it is that array and no copy.
     """
     first = clips[0] if clips else _NO_SAMPLES
-    if not len(first) or any(
-        clip.base is not first.base
-        or len(clip) != len(first)
-        or clip.dtype != np.float32
-        or not clip.flags.c_contiguous
-        for clip in clips
-    ):
-        return _NO_SAMPLES[:, None]
-    at = first.__array_interface__["data"][0]
-    for number, clip in enumerate(clips):
-        if clip.__array_interface__["data"][0] != at + number * first.nbytes:
-            return _NO_SAMPLES[:, None]
-    shape, strides = (len(clips), len(first)), (first.nbytes, first.itemsize)
-    return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)
+    at = begin = first.__array_interface__["data"][0]
+    for clip in clips:
+        if (
+            clip.base is None
+            or clip.base is not first.base
+            or clip.dtype != np.float32
+            or not clip.flags.c_contiguous
+            or clip.__array_interface__["data"][0] != at
+        ):
+            return np.concatenate([np.asarray(each, np.float32) for each in clips])
+        at += clip.nbytes
+    shape = ((at - begin) // first.itemsize,)
+    return np.lib.stride_tricks.as_strided(first, shape, first.strides, writeable=False)
 
 
 class Layout:

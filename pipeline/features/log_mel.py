@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.features.bundle import bundle, of_mel
-from pipeline.features.framing import Layout, Samples, rows_of
-from pipeline.features.lanes import LANES
+from pipeline.features.framing import Samples
 from pipeline.features.mel import MelConfig, mel_bands
 from pipeline.features.spectra import mean_levels, tables
 
@@ -40,8 +39,7 @@ def log_mel_means(
     made = tables(config, torch.device(device))
     if made is None:
         return None
-    layout = Layout(clips, config, LANES)
-    return mean_levels(rows_of(clips), layout, made, mel_bands(config), config.hop_length)
+    return mean_levels(clips, config, made, mel_bands(config))
 
 
 def mfcc(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from pipeline.features import lanes, steps
-from pipeline.features.framing import Framing, Layout, frame_window
+from pipeline.features.framing import Framing, Samples, frame_window, line_of
 from pipeline.features.lanes import FUSED, LANES
 from pipeline.features.mel import Bands
 
@@ -137,56 +138,45 @@ def _compiled(function: Any, signature: Any = _SIGNATURE) -> Any:
 
 _fill = _compiled(_spectra)
 
-_CLIPS = types.Array(types.float32, 2, "C", readonly=True)
 _MEANS_SIGNATURE = types.void(
-    _CLIPS, _PLACES, types.float32[::1], types.intp, _LINE, _PLACES, _LINE, _LINE, _PLACES, _PLACES,
-    _LINE, _PLACES, _PLACES, types.float64[:, ::1],
+    types.Array(types.float32, 1, "C", readonly=True), _PLACES, _PLACES, _PLACES, types.intp,
+    types.intp, _LINE, _PLACES, _LINE, _LINE, _PLACES, _PLACES, _LINE, types.float64[:, ::1],
 )  # fmt: skip
 
 
 def _mean_levels(
-    clips: Any, starts: Any, signal: Any, hop: Any, window: Any, radices: Any, turns: Any,
-    halves: Any, firsts: Any, lasts: Any, weights: Any, first_frames: Any, frame_counts: Any,
-    means: Any,
+    samples: Any, begins: Any, ends: Any, counts: Any, lead: Any, hop: Any, window: Any,
+    radices: Any, turns: Any, halves: Any, firsts: Any, lasts: Any, weights: Any, means: Any,
 ) -> None:  # fmt: skip
-    """Fills ``means`` (clips, bands) from ``frame_counts[i]`` frames from ``first_frames[i]`` on.
+    """Fills ``means`` (clips, bands) from the ``counts[i]`` frames of ``samples[begins:ends]``.
 
-    ``clips`` (clips, samples) are laid into the signal before; without rows it has them already.
-    A level is rounded to float32, and a clip's are added up in float64 in their order.
+    A clip lies between zeros in a place that stays in the second cache; all clips in one line
+    would go through memory once more. A level is rounded to float32, and a clip's are added up in
+    float64 in their order.
     """
-    at = 0
-    for i in range(len(clips)):
-        signal[at : starts[i]] = 0
-        at = starts[i] + clips.shape[1]
-        signal[starts[i] : at] = clips[i]
-    if len(clips):
-        signal[at:] = 0
-    n = window.size
+    n, most, longest = window.size, 0, 0
+    for i in range(len(means)):
+        most, longest = max(most, counts[i]), max(longest, ends[i] - begins[i])
+    room = max((most + LANES - 1) * hop + n, lead + longest)
+    signal = np.zeros(room, np.float32)
     x, y = np.empty(n * LANES), np.empty(n * LANES)
     powers, db = np.empty((n // 2 + 1) * LANES), np.empty(firsts.size * LANES)
-    first = -LANES  # of the frames whose levels are at hand
     for i in range(len(means)):
+        end = lead + ends[i] - begins[i]
+        signal[lead:end] = samples[begins[i] : ends[i]]
+        signal[end:] = 0
         sums = means[i]
         sums[:] = 0
-        frame, end = first_frames[i], first_frames[i] + frame_counts[i]
-        while frame < end:
-            if frame >= first + LANES:
-                first = frame // LANES * LANES
-                _eight(signal, first * hop, hop, window, radices, turns, halves, x, y, powers)
-                _to_decibels(powers, firsts, lasts, weights, db)
-            until = min(end, first + LANES)
-            if until - frame == LANES:
-                for band in range(sums.size):
-                    total = sums[band]
-                    for lane in range(LANES):
-                        total += np.float64(np.float32(db[band * LANES + lane]))
-                    sums[band] = total
-            else:
-                for lane in range(frame - first, until - first):
-                    for band in range(sums.size):
-                        sums[band] += np.float32(db[band * LANES + lane])
-            frame = until
-        sums /= max(1, frame_counts[i])
+        for first in range(0, counts[i], LANES):
+            _eight(signal, first * hop, hop, window, radices, turns, halves, x, y, powers)
+            _to_decibels(powers, firsts, lasts, weights, db)
+            lanes_here = min(LANES, counts[i] - first)
+            for band in range(sums.size):
+                total = sums[band]
+                for lane in range(lanes_here):
+                    total += np.float64(np.float32(db[band * LANES + lane]))
+                sums[band] = total
+        sums /= max(1, counts[i])
 
 
 _fill_means = _compiled(_mean_levels, _MEANS_SIGNATURE)
@@ -243,19 +233,19 @@ def spectra(
 
 
 def mean_levels(
-    clips: NDArray[np.float32],
-    layout: Layout,
-    tables: Tables,
-    bands: Bands,
-    hop: int,
+    clips: Sequence[Samples], framing: Framing, tables: Tables, bands: Bands
 ) -> NDArray[np.float64]:
     """The mean over time of each clip's levels, shape (clips, bands), dB re 1; 0 without a frame.
 
-    ``clips``: all of the layout as rows of one array; without rows it makes the signal of them.
     The whole way is one call: a thread that gives up the interpreter waits to have it again.
     """
-    signal = np.empty(layout.length, np.float32) if len(clips) else layout.signal
-    means = np.empty((len(layout.frames), len(bands.firsts)))
-    places = [np.array(each, np.intp) for each in (layout.starts, layout.firsts, layout.frames)]
-    _fill_means(clips, places[0], signal, hop, *tables, *bands, *places[1:], means)
+    lengths = np.array([len(clip) for clip in clips], np.intp)
+    ends = np.cumsum(lengths)
+    known = {length: framing.frames(length) for length in {*lengths.tolist()}}
+    counts = np.array([known[length] for length in lengths.tolist()], np.intp)
+    means = np.empty((len(clips), len(bands.firsts)))
+    _fill_means(
+        line_of(clips), ends - lengths, ends, counts, framing.lead, framing.hop_length,
+        *tables, *bands, means,
+    )  # fmt: skip
     return means

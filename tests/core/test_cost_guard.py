@@ -67,7 +67,7 @@ BUDGETS = {
         2_500, "payloads are handed on, not copied; what is allocated names them"
     ),
     "encode: bytes at the peak, a byte of payload": Budget(
-        4.6, "16-bit samples become floats of twice the size, as clips and in one line"
+        2.4, "16-bit samples become floats of twice the size, and are not copied again"
     ),
     "Ray: bytes beside the payload, a window": Budget(
         85, "payloads travel as buffers beside the pickle, which holds what names them"
