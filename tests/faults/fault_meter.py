@@ -84,12 +84,21 @@ class Meter(threading.Thread):
         self._seen[role, pid].append((now_s / 3600, *map(float, held)))
 
     def _slope(self, role: str, key: int) -> Slope:
-        lives = [
-            np.array(seen)[:, [0, key + 1]]
-            for (of, _), seen in self._seen.items()
-            if of == role and seen[-1][0] - seen[0][0] > LIFE_S_MIN / 3600
-        ]
-        return slope(role, KEYS[key], lives)
+        lives = [np.array(seen)[:, [0, key + 1]] for (of, _), seen in self._seen.items()
+                 if of == role]  # fmt: skip
+        return slope(role, KEYS[key], [judged for life in lives if len(judged := settled(life))])
+
+
+def settled(life: np.ndarray) -> np.ndarray:
+    """What of a life is judged: of a long one its later half, since pools fill ever more slowly.
+
+    Nothing of one that is too short.
+    """
+    took_h = life[-1, 0] - life[0, 0]
+    if took_h <= LIFE_S_MIN / 3600:
+        return life[:0]
+    is_long = took_h > 2 * LIFE_S_MIN / 3600
+    return life[life[:, 0] >= life[0, 0] + took_h / 2] if is_long else life
 
 
 def slope(role: str, key: str, lives: Iterable[np.ndarray]) -> Slope:

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from fault_matrix import FAULTS
-from fault_meter import report, slope
+from fault_meter import report, settled, slope
 from soak import APART, drawn
 
 
@@ -35,6 +35,18 @@ def test_noise_and_a_little_growth_are_no_finding(per_h):
     found = slope("ingest", "memory", lives(100, 400, per_h=per_h))
     assert not found.grows
     assert "flat" in report([found])
+
+
+@pytest.mark.parametrize(
+    ("minutes", "judged"), [(3, None), (6, (0, 6)), (20, (10, 20))], ids=["short", "middle", "long"]
+)
+def test_of_a_long_life_the_later_half_is_judged_and_of_a_short_one_nothing(minutes, judged):
+    [life] = lives(100, per_h=0)
+    part = settled(life[life[:, 0] <= minutes / 60])
+    if judged is None:
+        assert not len(part)
+    else:
+        assert (part[0, 0] * 60, part[-1, 0] * 60) == pytest.approx(judged, abs=0.2)
 
 
 def test_a_role_of_which_no_process_lived_long_is_called_that():
