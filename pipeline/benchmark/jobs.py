@@ -43,6 +43,7 @@ class Job:
     fusion: str
     pieces: int
     windows: int  # by default
+    by_name: bool = False  # run only where it is asked for: it needs motet[models]
 
     @property
     def records_per_window(self) -> int:
@@ -160,6 +161,16 @@ JOBS = {
             _SUM,
             50,
             960,
+        ),
+        Job(
+            "model",
+            "a JPEG a second, 32 streams, EfficientNet-Lite0: what a network takes, and the rest",
+            {"camera": "image/jpeg"},
+            ("scene: {encoder: image_embedding, of: camera}",),
+            "{rule: weighted_sum, of: {scene: 1}, normalize: none}",
+            1,
+            640,
+            by_name=True,
         ),
     )
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.benchmark.ground import Ground
     from pipeline.tasks.host import Host
 
-JOBS = "audio, fused, small"
+JOBS = "audio, fused, small, model"
 
 KafkaOption = Annotated[
     str | None,

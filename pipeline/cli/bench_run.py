@@ -38,7 +38,9 @@ def run(
     context: typer.Context,
     named: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[JOB]...", help=f"Of {JOBS} (none: all).", show_default=False),
+        typer.Argument(
+            metavar="[JOB]...", help=f"Of {JOBS} (none: all but model).", show_default=False
+        ),
     ] = None,
     local: LocalOption = None,
     kafka: KafkaOption = None,
@@ -66,7 +68,8 @@ def run(
     from pipeline.benchmark.jobs import JOBS as KNOWN
     from pipeline.benchmark.jobs import job_named
 
-    jobs = [job_named(name) for name in dict.fromkeys(named or KNOWN)]
+    usual = [name for name, job in KNOWN.items() if not job.by_name]
+    jobs = [job_named(name) for name in dict.fromkeys(named or usual)]
     for job in jobs:
         job.records(windows or job.windows)
     demand_file("--json", as_json)

@@ -68,13 +68,13 @@ class Nothing:
 
     takes, gives, rate = "audio", "vector", RATE
 
-    def __init__(self) -> None:
+    def __init__(self, length: int | None) -> None:
         self.clips = 0
-        self._vector = np.zeros(1, np.float32)
+        self._row = np.zeros(length or 1, np.float32)
 
     def encode(self, batch: Sequence[Clip]) -> list[NDArray[np.float32]]:
         self.clips += sum(clip.samples is not None and len(clip.samples) == RATE for clip in batch)
-        return [self._vector] * len(batch)
+        return [self._row] * len(batch)
 
 
 def rows_of(payloads: Iterator[bytes]) -> int:
@@ -135,8 +135,9 @@ def ingest(connector: KafkaConnector, spec: PipelineSpec, ends: dict[TopicPartit
     layout = check_topics(spec, control)
     control.close()
     owners, cuts = take_slots(spec, connector, layout, Retry(threading.Event()))
-    source, encoder = connector.source(), Nothing()
-    encode = EncodeTask(encoder, stage_plan(spec, STAGE, check_pipeline(spec)))
+    plan = stage_plan(spec, STAGE, check_pipeline(spec))
+    source, encoder = connector.source(), Nothing(plan.length)
+    encode = EncodeTask(encoder, plan)
     task = IngestTask(spec, cuts, ends)
     task.set_replicas(STAGE, [STAGE])
     try:
@@ -161,7 +162,9 @@ def _turn(task: IngestTask, source, encode: EncodeTask) -> None:  # type: ignore
         more = task.pump(now_us)
         while assignments := task.take_assignments(now_us):
             for one in assignments:
-                task.on_batch(one.number, encode.run(one.jobs), now_us)
+                results = encode.run(one.jobs)
+                assert not any(result.failure for result in results)
+                task.on_batch(one.number, results, now_us)
         for slot, messages in task.take_deliveries().items():
             cuts = {m.lane: m.cut.number for m in messages if isinstance(m, Cut)}
             task.on_committed(slot, cuts)

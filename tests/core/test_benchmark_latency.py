@@ -95,7 +95,7 @@ def test_the_command_measures_in_memory_and_says_so_as_json(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (["run", "sound"], "JOB = sound: is no job; take one of audio, fused, small"),
+        (["run", "sound"], "JOB = sound: is no job; take one of audio, fused, small, model"),
         (["run", "audio", "--windows", "100"], "--windows = 100: streams send side by side"),
         (["run", "--broker", "disk"], "--broker = disk: there is one other broker than Kafka"),
         (["run", "--broker", "memory", "--kafka", "h:1"], "--broker = memory: it goes without"),
