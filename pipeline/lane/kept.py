@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Sequence
+from operator import attrgetter
 
 from pipeline.lane.record import LaneRecord
 
@@ -30,11 +32,12 @@ class KeptOffsets:
         self._marks.append(record.mark)
         self._alive += 1
 
-    def drop(self, record: LaneRecord) -> None:
-        assert record.mark is not None
-        record.mark[0] = _GONE
-        record.mark = None
-        self._alive -= 1
+    def drop(self, records: Sequence[LaneRecord]) -> None:
+        for record in records:
+            assert record.mark is not None
+            record.mark[0] = _GONE
+            record.mark = None
+        self._alive -= len(records)
         if len(self._marks) > 2 * self._alive + 1024:
             self._marks = deque(mark for mark in self._marks if mark[0] != _GONE)
 
@@ -118,8 +121,5 @@ class KeptRecords:
         return found
 
 
-def _offset(record: LaneRecord) -> int:
-    return record.offset
-
-
+_offset = attrgetter("offset")
 _NOTHING = LaneRecord(input="", offset=_GONE, append_us=0, stream=None)

@@ -31,19 +31,22 @@ _NONE_KEPT = KeptRecords()  # where a stream has sent nothing; never added to
 class _Stream:
     """One stream: raw clocks by gating input, kept records by input, indices of open windows.
 
-    ``order`` has the indices of open windows, rising. ``wake`` is the index at which the floor will
-    look here again, never above the least that is open or to be dropped (None: it stands in no
-    heap). There may be a million of these, most of them silent: what one holds is memory, and each
-    list of it is time at every full collection of garbage (docs/SCALING.md has both).
+    ``order`` has the indices of open windows, rising. Until what closes its windows reaches
+    ``next_us`` none of them closes, and nothing that is kept is dropped. ``wake`` is the index at
+    which the floor will look here again, never above the least that is open or to be dropped
+    (None: it stands in no heap). There may be a million of these, most of them silent: what one
+    holds is memory, and each list of it is time at every full collection of garbage
+    (docs/SCALING.md has both).
     """
 
-    __slots__ = ("kept", "name", "order", "raw", "wake")
+    __slots__ = ("kept", "name", "next_us", "order", "raw", "wake")
 
     def __init__(self, name: str, gating: int, inputs: int) -> None:
         self.name = name
         self.raw = [_NEVER] * gating
         self.kept = [_NONE_KEPT] * inputs
         self.order: list[int] = []
+        self.next_us = _NEVER
         self.wake: int | None = None
 
 
@@ -176,7 +179,12 @@ class Lane:
             else:
                 continue
             self._open.add(k)
-        self._keep(stream, index, record)
+        self.kept_bytes += record.size_bytes
+        self._offsets[index].keep(record)
+        kept = stream.kept[index]
+        if kept is _NONE_KEPT:
+            kept = stream.kept[index] = KeptRecords()
+        kept.add(record)
         wake = opened if opened <= last else (record.end_us + self._spec.before_us) // hop
         if stream.wake is None or wake < stream.wake:
             self._wake_at(stream, wake)
@@ -187,13 +195,20 @@ class Lane:
         floor = min(record.end_us, record.append_us) - self._hold
         if floor > self._floor:
             self._raise_floor(floor, closed)
-        self._settle(stream, closed)
+        next_us = stream.next_us
+        if (
+            min(stream.raw) >= next_us
+            or self._floor >= next_us
+            or record.end_us < next_us - self._size - self._spec.before_us  # too late to be kept
+        ):
+            self._settle(stream, closed)
         forced = 0
         if replaying:
             return _REPLAYED
         if self.kept_bytes > self._spec.open_bytes:
             forced = self._force(closed)
-        self._emit(closed)
+        if closed:
+            self._emit(closed)
         late = tuple(k * hop for k in range(first, missed + 1)) if missed >= first else ()
         return Applied(closed, late, bar, last - opened + 1, forced)
 
@@ -223,13 +238,6 @@ class Lane:
         self.positions[input] = position
         if self._behind and position >= self._targets[input]:
             self._behind.discard(input)
-
-    def _keep(self, stream: _Stream, index: int, record: LaneRecord) -> None:
-        self.kept_bytes += record.size_bytes
-        self._offsets[index].keep(record)
-        if stream.kept[index] is _NONE_KEPT:
-            stream.kept[index] = KeptRecords()
-        stream.kept[index].add(record)
 
     def _wake_at(self, stream: _Stream, k: int) -> None:
         stream.wake = k
@@ -300,6 +308,7 @@ class Lane:
             del order[: len(passed)]
             closed += [self._close(stream, index) for index in passed]
         self._drop(stream, (k + 1) * self._hop - self._spec.before_us)
+        stream.next_us = (k + 1) * self._hop + self._size
         if stream.wake is None:
             self._rest(stream)
 
@@ -323,8 +332,9 @@ class Lane:
     def _drop(self, stream: _Stream, before_us: int) -> None:
         for kept, offsets in zip(stream.kept, self._offsets, strict=True):
             if kept.first_end_us < before_us:
-                for record in kept.drop_before(before_us):
-                    offsets.drop(record)
+                dropped = kept.drop_before(before_us)
+                offsets.drop(dropped)
+                for record in dropped:
                     self.kept_bytes -= record.size_bytes
 
     def _rest(self, stream: _Stream) -> None:

@@ -14,6 +14,11 @@ FRESH_US = 100_000  # how old a stable end may be and still say "caught up": one
 ANSWER_US_MAX = 5_000_000
 
 
+# The place of an unsound record: it moves no clock and belongs to no time, and must not hold its
+# input back. By its append time it would, in a backfill, let the others run ahead to their end.
+_AT_ONCE = -(1 << 62)
+
+
 class Waiting(NamedTuple):
     """The lane waits for ``input``: it is behind, or its end is unknown or too old.
 
@@ -83,7 +88,13 @@ class Merge:
         for record in records:
             if limit is not None and record.offset >= limit:
                 break
-            head.buffer.append((_key(record, head.gating), record))
+            if record.stream is None:
+                key = _AT_ONCE
+            else:
+                key = record.end_us if head.gating else record.ts_us
+                if record.append_us < key:
+                    key = record.append_us
+            head.buffer.append((key, record))
 
     def ends(self, input: str, stable_end: int, now_us: int, asked_us: int | None = None) -> None:
         """Tells the input's stable end as the broker gave it at ``now_us``.
@@ -171,14 +182,3 @@ class Merge:
             return Waiting(head.name, ask, since, deadline)
         self.align_waits_total += 1
         return None
-
-
-_AT_ONCE = -(1 << 62)
-
-
-def _key(record: LaneRecord, gating: bool) -> int:
-    if record.stream is None:
-        # It moves no clock and belongs to no time: it must not hold its input back. By its
-        # append time it would, in a backfill, let the other inputs run ahead to their end.
-        return _AT_ONCE
-    return min(record.end_us if gating else record.ts_us, record.append_us)

@@ -111,6 +111,7 @@ class _InputReader:
     """Reads one input; of several faults the first in the contract's order is the one named."""
 
     __slots__ = (
+        "_by_key",
         "_clock",
         "_facts",
         "_from_json",
@@ -127,7 +128,8 @@ class _InputReader:
         self._clock = Rfc3339()
         self._header = rules.stream[7:] if rules.stream.startswith("header:") else None
         self._from_json = rules.payload is not None or rules.time is not None
-        self._streams: dict[bytes, str] = {}
+        self._by_key = rules.stream == "key"
+        self._streams: dict[bytes | None, str] = {}  # None: never
         self._types: dict[bytes | None, MediaType] = {None: rules.media}
         # Raw audio: content-type and size give the facts and the duration.
         self._facts: dict[tuple[bytes | None, int], tuple[Facts, int]] = {}
@@ -135,15 +137,21 @@ class _InputReader:
     def read(self, record: LogRecord) -> MediaRecord:
         rules = self._rules
         headers = dict(record.headers)  # of equal names the last counts
-        stream = self._stream(record, headers)
+        stream = self._streams.get(record.key) if self._by_key else None
+        if stream is None:
+            stream = self._stream(record, headers)
         append_us = record.timestamp_us
         if append_us < 0:
             _bad(f"the Kafka timestamp is {append_us // 1000} ms; stamp records when they are sent")
-        stated_us = _stated_duration_us(headers.get("ce_mediadur"))
+        stated = headers.get("ce_mediadur")
+        stated_us = None if stated is None else _stated_duration_us(stated)
         ts_us = append_us + rules.time_offset_us
         ce_time = headers.get("ce_time")
         if ce_time is not None and rules.time is None:
-            ts_us = self._ce_time_us(ce_time) + rules.time_offset_us
+            try:
+                ts_us = self._clock.parse_us(ce_time) + rules.time_offset_us
+            except ValueError as error:
+                _bad(f"ce_time = {_shown(ce_time)}: {error}; write it as 2026-05-01T12:00:00.250Z")
         payload = record.value or b""
         if len(payload) > rules.record_bytes:
             raise _Unsound(
@@ -154,7 +162,8 @@ class _InputReader:
             payload, ts_us = self._json(payload, ts_us)
         # Where the file says what is in the JSON, the header speaks of the JSON.
         content_type = None if self._from_json else headers.get("content-type")
-        facts, duration_us = self._measured(content_type, payload, stated_us)
+        known = self._facts.get((content_type, len(payload)))
+        facts, duration_us = known or self._measured(content_type, payload, stated_us)
         end_us = ts_us + duration_us
         if end_us - append_us > rules.future_max_us:
             raise _Unsound(
@@ -192,12 +201,6 @@ class _InputReader:
         self._streams[raw] = stream
         return stream
 
-    def _ce_time_us(self, ce_time: bytes) -> int:
-        try:
-            return self._clock.parse_us(ce_time)
-        except ValueError as error:
-            _bad(f"ce_time = {_shown(ce_time)}: {error}; write it as 2026-05-01T12:00:00.250Z")
-
     def _json(self, value: bytes, ts_us: int) -> tuple[bytes, int]:
         """Payload and event time where the file says that they lie in JSON."""
         rules = self._rules
@@ -217,9 +220,6 @@ class _InputReader:
         self, content_type: bytes | None, payload: bytes, stated_us: int | None
     ) -> tuple[Facts, int]:
         """Facts and duration; what its samples or frames say counts before what is stated."""
-        known = self._facts.get((content_type, len(payload)))
-        if known is not None:
-            return known
         media = self._types.get(content_type) or self._media_type(content_type or b"")
         facts = read_facts(media, payload, self._rules.pixels)
         if facts.kind != "audio":
@@ -253,9 +253,7 @@ class _InputReader:
         return media
 
 
-def _stated_duration_us(value: bytes | None) -> int | None:
-    if value is None:
-        return None
+def _stated_duration_us(value: bytes) -> int:
     if not _DIGITS.fullmatch(value) or not value.strip(b"0"):
         _bad(f"ce_mediadur = {_shown(value)}: is not a whole number of microseconds from 1 on")
     digits = value.lstrip(b"0")

@@ -313,7 +313,8 @@ class IngestTask:
         self._shown.applied(lane, name, record.end_us)
         if body.facts.kind == "audio":
             self._continuity.applied(body)
-        applied = self._span.applied(record, applied)
+        if self._span.limited:
+            applied = self._span.applied(record, applied)
         tally.forced += applied.forced
         tally.record(record, applied.fused)
         if applied.late:

@@ -25,13 +25,13 @@ class SpanFilter:
         """``wanted`` (None: all): asked of each window of the span when it closes, once."""
         self._wanted = wanted
         self._span = spec.span
-        self._limited = bool(spec.span)
+        self.limited = bool(spec.span)
         self._size_us = spec.windows.size_us
         self._hop_us = spec.windows.hop_us
         self._first, self._last = spec.span.indices(self._size_us, self._hop_us)
 
     def closed(self, windows: Sequence[ClosedWindow]) -> Sequence[ClosedWindow]:
-        if self._limited:
+        if self.limited:
             windows = [w for w in windows if self._span.holds(w.start_us, w.end_us)]
         if self._wanted is not None:
             windows = [w for w in windows if self._wanted(w.stream, w.start_us, w.end_us)]
@@ -39,7 +39,7 @@ class SpanFilter:
 
     def applied(self, record: LaneRecord, applied: Applied) -> Applied:
         """The fates of a record in windows of the span; what closed is left to ``closed``."""
-        if not self._limited:
+        if not self.limited:
             return applied
         # A record is late for the first of the windows that it overlaps, and fused into the rest.
         first = (record.ts_us - self._size_us) // self._hop_us + 1 + len(applied.late)

@@ -40,7 +40,7 @@ class Budget(NamedTuple):
 BUDGETS = {
     # Python calls, in steady state, the broker's own left out
     "audio: ingest, a window of one record": Budget(
-        62, "read, merge, lane, close, job, dispatch, settle: each once a window"
+        54, "read, merge, lane, close, job, dispatch, settle: each once a window"
     ),
     "audio: encode, a window": Budget(
         19, "clip laid out and cut; features, and the look at them, are one call a batch"
@@ -48,12 +48,12 @@ BUDGETS = {
     "audio: fusion, a window": Budget(29, "join, fuse together, write one JSON result"),
     "audio: commit, a result": Budget(0.5, "a transaction costs the same however many it holds"),
     "fused: ingest, a window of three records": Budget(
-        174, "three inputs are merged, and a job made for each of three stages"
+        145, "three inputs are merged, and a job made for each of three stages"
     ),
     "fused: encode, a job": Budget(130, "Pillow parses and reads each JPEG through a time limit"),
     "fused: fusion, a window": Budget(38, "three vectors to one, in one call for all windows"),
     "small: ingest, a record of 20 ms": Budget(
-        35, "the cost of a record that closes nothing: what bounds records a second"
+        22, "the cost of a record that closes nothing: what bounds records a second"
     ),
     "small: encode, a window of 50 records": Budget(78, "one pass over all pieces"),
     "small: fusion, a window": Budget(38, "as of a window of one record"),

@@ -232,6 +232,19 @@ MUTANTS = [
         c_interleavings,
     ),
     mutant(
+        "what comes too late is kept until something closes",
+        "            or record.end_us < next_us - self._size - self._spec.before_us"
+        "  # too late to be kept\n",
+        "",
+        a_rules,
+    ),
+    mutant(
+        "a stream that the floor has passed waits for its own clock",
+        "            or self._floor >= next_us\n",
+        "",
+        a_rules,
+    ),
+    mutant(
         "a stream is forgotten before its clocks are the floor",
         "        if stream.wake is None:\n            self._rest(stream)\n",
         "        if not stream.order:\n            self._streams.pop(stream.name, None)\n",
@@ -345,14 +358,14 @@ MUTANTS = [
     ),
     mutant(
         "the order is by end alone",
-        "return min(record.end_us if gating else record.ts_us, record.append_us)",
-        "return record.end_us if gating else record.ts_us",
+        "                if record.append_us < key:\n                    key = record.append_us\n",
+        "",
         d_fetches,
     ),
     mutant(
         "what does not gate is ordered by its end",
-        "return min(record.end_us if gating else record.ts_us, record.append_us)",
-        "return min(record.end_us, record.append_us)",
+        "key = record.end_us if head.gating else record.ts_us",
+        "key = record.end_us",
         d_fetches,
     ),
     mutant(
@@ -363,8 +376,8 @@ MUTANTS = [
     ),
     mutant(
         "unsound records go by their append time",
-        "        return _AT_ONCE\n",
-        "        return record.append_us\n",
+        "                key = _AT_ONCE\n",
+        "                key = record.append_us\n",
         d_fetches,
     ),
 ]
