@@ -47,7 +47,8 @@ def result_json(
         f'"rev":{rev},"present":{_names(present)},"missing":{_names(missing)},'
         f'"coverage":{_shares(coverage)},"output":{_output(fused)},'
         f'"weights":{_shares(fused.weights)},"attribution":{_shares(fused.attribution)},'
-        f'"text":{_map(text)},"data":{_map(data)},"failed":{_map(failed)},'
+        f'"text":{_map(text) if text else "{}"},"data":{_map(data) if data else "{}"},'
+        f'"failed":{_map(failed) if failed else "{}"},'
         f'"model":{_quoted(model)}}}'
     ).encode()
 
@@ -58,20 +59,17 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _map(values: Mapping[str, Any]) -> str:
-    return _ENCODE(dict(values)) if values else "{}"
+    return _ENCODE(dict(values))
 
 
 def _shares(values: Mapping[str, float]) -> str:
     """A map of floats by name; the same bytes as ``_map``, in a quarter of the time."""
-    if len(values) == 1:
-        [(name, share)] = values.items()
-        return f"{{{_quoted(name)}:{_number(share)}}}"
-    pairs = [f"{_quoted(name)}:{_number(share)}" for name, share in sorted(values.items())]
+    items = values.items() if len(values) == 1 else sorted(values.items())
+    pairs = [
+        f"{_quoted(name)}:{repr(x) if type(x) is float and isfinite(x) else _ENCODE(x)}"
+        for name, x in items
+    ]
     return f"{{{','.join(pairs)}}}"
-
-
-def _number(share: float) -> str:
-    return float.__repr__(share) if type(share) is float and isfinite(share) else _ENCODE(share)
 
 
 def _output(fused: Fused) -> str:

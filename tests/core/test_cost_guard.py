@@ -45,18 +45,18 @@ BUDGETS = {
     "audio: encode, a window": Budget(
         19, "clip laid out and cut; features, and the look at them, are one call a batch"
     ),
-    "audio: fusion, a window": Budget(29, "join, fuse together, write one JSON result"),
+    "audio: fusion, a window": Budget(21, "join, fuse together, write one JSON result"),
     "audio: commit, a result": Budget(0.5, "a transaction costs the same however many it holds"),
     "fused: ingest, a window of three records": Budget(
         145, "three inputs are merged, and a job made for each of three stages"
     ),
     "fused: encode, a job": Budget(130, "Pillow parses and reads each JPEG through a time limit"),
-    "fused: fusion, a window": Budget(38, "three vectors to one, in one call for all windows"),
+    "fused: fusion, a window": Budget(26, "three vectors to one, in one call for all windows"),
     "small: ingest, a record of 20 ms": Budget(
         22, "the cost of a record that closes nothing: what bounds records a second"
     ),
     "small: encode, a window of 50 records": Budget(78, "one pass over all pieces"),
-    "small: fusion, a window": Budget(38, "as of a window of one record"),
+    "small: fusion, a window": Budget(30, "as of a window of one record"),
     # requests to the broker
     "audio: polls, 1,000 records": Budget(4.5, "as few as the fetches are large"),
     "audio: transactions, a commit interval and slot": Budget(1, "contract: one a slot"),
