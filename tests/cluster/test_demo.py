@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 
 import pytest
 
@@ -44,14 +45,19 @@ def committed(bootstrap: str, topic: str) -> list[dict]:
     return found
 
 
-def await_quiet(bootstrap: str, topic: str) -> None:
-    """Until no result has come for twenty seconds: nothing is in flight any more.
+def await_idle(page: str) -> None:
+    """Until a run has nothing to finish, told twice: no lag, no open window, nothing in flight.
 
-    A busy machine may take ten seconds and more for the last windows, which close together.
+    A busy machine is behind, and a stop waits for 8 s only.
     """
-    seen, quiet = -1, threading.Event()
-    while seen != (seen := len(committed(bootstrap, topic))):
-        quiet.wait(20)
+    told, pause = 0, threading.Event()
+    while told < 2:
+        with urllib.request.urlopen(f"{page}api/state", timeout=60) as answer:
+            state = json.load(answer)
+        busy = any(lane["open_windows"] or lane["lag_records"] for lane in state["lanes"])
+        busy |= any(slot["in_flight_bytes"] for slot in state["slots"])
+        told = 0 if busy else told + 1
+        pause.wait(3)
 
 
 @pytest.mark.ray
@@ -97,6 +103,7 @@ def test_the_demo_ends_by_itself_and_its_results_lie_in_the_real_topic(
     assert {line.split()[0] for line in shown.stdout.splitlines()} <= {*STREAMS}
 
 
+@pytest.mark.timeout(420)
 def test_what_is_ejected_feeds_and_runs_as_it_stands(kafka, tmp_path):
     subprocess.run([*MOTET, "demo", "--eject", "mine"], cwd=tmp_path, check=True, timeout=60)
     environment = {**os.environ, "KAFKA": kafka}
@@ -121,8 +128,9 @@ def test_what_is_ejected_feeds_and_runs_as_it_stands(kafka, tmp_path):
         finally:
             os.killpg(feed.pid, signal.SIGINT)
             played, _ = feed.communicate(timeout=60)
-            if run.poll() is None:  # a busy machine is behind, and a stop waits for 8 s only
-                await_quiet(kafka, "mine.results")
+            page = re.search(r"live page at (\S+)", errors.read_text())
+            if run.poll() is None and page is not None:
+                await_idle(page[1])
             run.send_signal(signal.SIGTERM)
             assert run.wait(timeout=60) == 0
     assert feed.returncode == 0

@@ -100,7 +100,7 @@ async function write(input, line) {
   for (let again = false; words; again = true) {
     if (!running && !(await start(false))) return;
     if (await running.session.write(input, words)) {
-      line.value = "";
+      if (line.value.trim() === words) line.value = ""; // what was typed meanwhile stays
       return;
     }
     if (running || again) return; // it was refused, and the page says why
