@@ -103,7 +103,7 @@ def test_the_demo_ends_by_itself_and_its_results_lie_in_the_real_topic(
     assert {line.split()[0] for line in shown.stdout.splitlines()} <= {*STREAMS}
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_what_is_ejected_feeds_and_runs_as_it_stands(kafka, tmp_path):
     subprocess.run([*MOTET, "demo", "--eject", "mine"], cwd=tmp_path, check=True, timeout=60)
     environment = {**os.environ, "KAFKA": kafka}
@@ -123,7 +123,7 @@ def test_what_is_ejected_feeds_and_runs_as_it_stands(kafka, tmp_path):
         tail = [*MOTET, "tail", "mine/demo.yaml", "--from-beginning", "--max", "9", "--json"]
         try:
             seen = subprocess.run(
-                tail, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, timeout=120
+                tail, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, timeout=240
             )
         finally:
             os.killpg(feed.pid, signal.SIGINT)
