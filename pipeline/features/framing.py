@@ -117,8 +117,7 @@ class Layout:
 
     def __init__(self, clips: Sequence[Samples], framing: Framing, tile: int) -> None:
         hop, lead = framing.hop_length, framing.lead
-        known = {length: framing.frames(length) for length in {*map(len, clips)}}
-        self.frames = [known[len(clip)] for clip in clips]
+        self.frames = [framing.frames(len(clip)) for clip in clips]
         self.firsts: list[int] = []
         at = 0
         for clip in clips:

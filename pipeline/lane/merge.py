@@ -12,8 +12,6 @@ from pipeline.lane.spec import LaneSpec
 FRESH_US = 100_000  # how old a stable end may be and still say "caught up": one poll interval
 # One that was under way for longer (a frozen process has woken) tells nothing of now.
 ANSWER_US_MAX = 5_000_000
-
-
 # The place of an unsound record: it moves no clock and belongs to no time, and must not hold its
 # input back. By its append time it would, in a backfill, let the others run ahead to their end.
 _AT_ONCE = -(1 << 62)

@@ -32,14 +32,16 @@ from pipeline.benchmark.ground import Filled, Ground, filled, run_name
 from pipeline.benchmark.jobs import JOBS
 from pipeline.benchmark.topics import input_topics
 from pipeline.broker import server
+from pipeline.clock import monotonic_us
 from pipeline.connectors.environment import keep_buffers
 from pipeline.connectors.kafka import KafkaConnector
+from pipeline.connectors.publish import usable
 from pipeline.encoders.base import Clip
 from pipeline.encoders.checking import check_pipeline, stage_plan
 from pipeline.encoders.running import EncodeTask
 from pipeline.local import take_slots
 from pipeline.media.int16_rows import int16_rows
-from pipeline.slot.ports import TopicPartition
+from pipeline.slot.ports import Source, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.messages import Cut
@@ -154,8 +156,8 @@ def ingest(connector: KafkaConnector, spec: PipelineSpec, ends: dict[TopicPartit
         close_all(owners)
 
 
-def _turn(task: IngestTask, source, encode: EncodeTask) -> None:  # type: ignore[no-untyped-def]
-    now_us = time.monotonic_ns() // 1000
+def _turn(task: IngestTask, source: Source, encode: EncodeTask) -> None:
+    now_us = monotonic_us()
     task.on_fetches(source.poll(POLL_S), now_us)
     more = True
     while more:
@@ -180,8 +182,8 @@ SIDES: dict[str, Callable[[KafkaConnector, PipelineSpec, dict[TopicPartition, in
 def measure(connector: KafkaConnector, backlog: Filled, ground: Ground, rounds: int) -> None:
     [topic] = input_topics(backlog.job, backlog.source)
     control = connector.control()
-    count = control.topics([topic])[topic].partitions  # type: ignore[union-attr]
-    ends = control.stable_ends([TopicPartition(topic, number) for number in range(count)])
+    partitions = usable(control.topics([topic]), "")[topic].partitions
+    ends = control.stable_ends([TopicPartition(topic, number) for number in range(partitions)])
     control.close()
     took: dict[str, list[float]] = {side: [] for side in SIDES}
     for number in range(rounds + 1):  # the first warms caches and compiles
