@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 
 import pytest
 from kafka import errors as kafka_errors
+from kafka.protocol.consumer import FetchResponse
 from kafka.protocol.frame import KafkaBytes
 
 from pipeline.connectors.kafka import receiving
@@ -75,3 +77,38 @@ def test_a_connection_that_ends_is_told_of(ends, transport, before):
     data, error = receiving._receive(transport)
     assert (data, frame_of(transport)._idx) == (b"", before)
     assert isinstance(error, kafka_errors.KafkaConnectionError)
+
+
+@pytest.mark.parametrize("version", [4, 11, 12, 13])
+def test_a_fetch_lies_in_its_frame_where_it_is_most_of_it(version):
+    """And is copied where it would hold a frame that is mostly others'."""
+    receiving.receive_fast()
+    sizes = [1, 5_000, 40_000, 90_000, 0]
+    frame = KafkaBytes(0)
+    frame += fetch_of([bytes([7]) * size for size in sizes], version)
+    [topic] = FetchResponse[version].decode(frame).responses
+    parts = [partition.records for partition in topic.partitions]
+    assert [len(part) for part in parts] == sizes
+    assert [bytes(part) for part in parts] == [bytes([7]) * size for size in sizes]
+    assert [type(part) for part in parts] == [bytes, bytes, memoryview, memoryview, bytes]
+    assert parts[2].obj is frame
+
+
+def fetch_of(records: list[bytes], version: int) -> bytes:
+    partition = FetchResponse.FetchableTopicResponse.PartitionData
+    topic = FetchResponse.FetchableTopicResponse(
+        topic="live",
+        topic_id=uuid.UUID(int=9),
+        partitions=[
+            partition(
+                partition_index=number, error_code=0, high_watermark=9, last_stable_offset=9,
+                log_start_offset=0, aborted_transactions=[], preferred_read_replica=-1,
+                records=each,
+            )
+            for number, each in enumerate(records)
+        ],
+    )  # fmt: skip
+    response = FetchResponse[version](
+        throttle_time_ms=0, error_code=0, session_id=0, responses=[topic]
+    )
+    return response.encode(version=version)

@@ -106,7 +106,7 @@ class _Batch:
         "producer_id",
     )
 
-    def __init__(self, buffer: bytes, begin: int, end: int) -> None:
+    def __init__(self, buffer: bytes | memoryview, begin: int, end: int) -> None:
         self._buffer, self._begin, self._end = buffer, begin, end
         (
             self.base_offset, _, self.leader_epoch, _, self._crc, self._attributes, last_delta,
@@ -148,7 +148,9 @@ class _Batch:
         except (ValueError, IndexError) as error:
             raise self.corrupt(str(error)) from error
 
-    def _read(self, data: bytes, at: int, end: int, topic: str, partition: int) -> list[LogRecord]:
+    def _read(
+        self, data: bytes | memoryview, at: int, end: int, topic: str, partition: int
+    ) -> list[LogRecord]:
         """The records in ``data[at:end]``, which they must fill.
 
         Most numbers take one byte, so those are read where they stand: a call costs more.
@@ -200,7 +202,7 @@ class _Batch:
         return error
 
 
-def _field(data: bytes, at: int) -> tuple[bytes | None, int]:
+def _field(data: bytes | memoryview, at: int) -> tuple[bytes | None, int]:
     """Bytes behind their length, None where that is below 0; and where they end."""
     number = data[at]
     if number < 128:
@@ -210,10 +212,10 @@ def _field(data: bytes, at: int) -> tuple[bytes | None, int]:
         length, at = _varint(data, at)
     if length < 0:
         return None, at
-    return data[at : at + length], at + length
+    return bytes(data[at : at + length]), at + length
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     """A zigzag-coded number of up to 64 bits, and where it ends."""
     number = shift = 0
     for place in range(at, at + _VARINT_BYTES_MAX):
