@@ -324,10 +324,13 @@ class Lane:
             records = kept.overlapping(low, high, end)
             if records:
                 content[name] = records
-                if any(r.end_us > start and r.ts_us < end for r in records):
+            for record in records:
+                if record.end_us > start and record.ts_us < end:
                     present.append(name)
+                    break
+        present.sort()
         self._open.remove(k)
-        return ClosedWindow(stream.name, start, end, content, tuple(sorted(present)))
+        return ClosedWindow(stream.name, start, end, content, tuple(present))
 
     def _drop(self, stream: _Stream, before_us: int) -> None:
         for kept, offsets in zip(stream.kept, self._offsets, strict=True):

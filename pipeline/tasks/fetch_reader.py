@@ -23,9 +23,10 @@ class FetchReader:
         self._watch = watch
         self._shown = shown
 
-    def read(self, name: str, raws: Sequence[LogRecord]) -> list[LaneRecord]:
+    def read(self, name: str, partition: int, raws: Sequence[LogRecord]) -> list[LaneRecord]:
         """Records of one partition of the input ``name``."""
         records, newest_us = [], None
+        known = self._watch.known(name, partition)
         for raw in raws:
             offset, append_us = raw.offset, raw.timestamp_us
             read = self._reader.read(name, raw)
@@ -33,8 +34,9 @@ class FetchReader:
                 size = len(raw.value or b"")
                 record = LaneRecord(name, offset, append_us, None, size_bytes=size, body=read)
             else:
-                self._watch.look(read)
                 _, stream, ts_us, end_us, _, payload, _ = read
+                if stream not in known:
+                    self._watch.look(read)
                 size = len(payload)
                 record = LaneRecord(name, offset, append_us, stream, ts_us, end_us, size, read)
                 if newest_us is None or end_us > newest_us:

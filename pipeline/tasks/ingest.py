@@ -194,7 +194,7 @@ class IngestTask:
         """Reads what was fetched; lanes apply it in ``pump``."""
         for fetch in fetches:
             name = self._inputs[fetch.topic]
-            records = self._reader.read(name, fetch.records)
+            records = self._reader.read(name, fetch.partition, fetch.records)
             self._lanes[fetch.partition].feed.add(name, records, fetch.position)
 
     def on_ends(

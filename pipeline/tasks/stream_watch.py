@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from pipeline.media.byte_order import looks_swapped
 from pipeline.record import MediaRecord
 
@@ -17,15 +19,22 @@ class StreamWatch:
 
     def __init__(self) -> None:
         self._partitions: dict[str, int] = {}
+        self._known: dict[tuple[str, int], set[str]] = {}
         self._seen: set[tuple[str, str]] = set()
         self._split: set[str] = set()
         self._warnings: list[str] = []
         self.copartition_violations = 0
 
+    def known(self, input: str, partition: int) -> Container[str]:
+        """Streams whose records in this partition need no look any more."""
+        return self._known.setdefault((input, partition), set())
+
     def look(self, record: MediaRecord) -> None:
         partition = record.log.partition
         if self._partitions.setdefault(record.stream, partition) != partition:
             self._violated(record)
+        else:
+            self._known.setdefault((record.input, partition), set()).add(record.stream)
         key = (record.input, record.stream)
         if key not in self._seen:
             self._first(record)
@@ -33,6 +42,7 @@ class StreamWatch:
             if len(self._seen) > STREAMS_MAX:
                 self._seen.clear()
                 self._partitions.clear()
+                self._known.clear()
                 self._split.clear()
 
     def warn(self, text: str) -> None:

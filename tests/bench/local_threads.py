@@ -70,9 +70,12 @@ class Watch(threading.Thread):
 
 def show(watch: Watch, windows: int, seconds: float) -> None:
     """By window: wall time, and the CPU time of each thread between two looks amid the run."""
-    (from_s, broker_before, before), (to_s, broker_after, after) = watch.looks[0], watch.looks[-1]
+    (from_s, broker_before, before), (to_s, broker_after, _) = watch.looks[0], watch.looks[-1]
     share = (to_s - from_s) / seconds * windows  # windows between the two
-    spent = {name: cpu - before[name] for name, cpu in after.items()}
+    names = {name for _, _, found in watch.looks for name in found}
+    # the most, not the last: ingest ends before the others, and is not there any more by then
+    most = {name: max(found[name] for _, _, found in watch.looks) for name in names}
+    spent = {name: cpu_s - before[name] for name, cpu_s in most.items()}
     spent["broker"] = broker_after - broker_before
     each_us = seconds / windows * 1e6
     print(f"{windows} windows, {windows / seconds:.0f} a second, one in {each_us:.0f} us")
