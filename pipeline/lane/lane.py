@@ -20,6 +20,7 @@ import heapq
 from bisect import bisect_left, bisect_right
 
 from pipeline.lane.kept import NO_END_US, KeptOffsets, KeptRecords
+from pipeline.lane.open_indices import OpenIndices
 from pipeline.lane.record import Applied, ClosedWindow, Holding, LaneCut, LaneRecord
 from pipeline.lane.spec import LaneSpec
 
@@ -79,7 +80,7 @@ class Lane:
         self._offsets = [KeptOffsets() for _ in self._names]
         self._wakes: list[tuple[int, int, _Stream]] = []
         self._wake_serial = 0
-        self._open = _OpenIndices()
+        self._open = OpenIndices()
         self.kept_bytes = 0
         self.positions = dict(start.froms)
         self._targets = dict(start.positions)
@@ -356,51 +357,6 @@ class Lane:
             self._wake_at(stream, min(nexts))
         else:
             self._streams.pop(stream.name, None)
-
-
-class _OpenIndices:
-    """How many windows are open at each index; least and greatest at amortised log cost."""
-
-    __slots__ = ("_counts", "_greatest", "_least", "total")
-
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self._least: list[int] = []
-        self._greatest: list[int] = []
-        self.total = 0
-
-    def add(self, k: int) -> None:
-        count = self._counts.get(k, 0)
-        self._counts[k] = count + 1
-        self.total += 1
-        if not count:
-            heapq.heappush(self._least, k)
-            heapq.heappush(self._greatest, -k)
-            if len(self._least) + len(self._greatest) > 4 * len(self._counts) + 64:
-                self._rebuild()
-
-    def remove(self, k: int) -> None:
-        count = self._counts[k] - 1
-        if count:
-            self._counts[k] = count
-        else:
-            del self._counts[k]
-        self.total -= 1
-
-    def _rebuild(self) -> None:
-        """Heaps forget lazily, and a run that is never forced or silent never asks them."""
-        self._least = sorted(self._counts)
-        self._greatest = [-k for k in reversed(self._least)]
-
-    def least(self) -> int:
-        while self._least[0] not in self._counts:
-            heapq.heappop(self._least)
-        return self._least[0]
-
-    def greatest(self) -> int:
-        while -self._greatest[0] not in self._counts:
-            heapq.heappop(self._greatest)
-        return -self._greatest[0]
 
 
 def _start_and_stream(window: ClosedWindow) -> tuple[int, str]:
