@@ -17,8 +17,10 @@ from pipeline.encoders.decode_pool import INLINE, DecodePool
 from pipeline.encoders.frames import FrameWish
 from pipeline.encoders.lender import Lender
 from pipeline.encoders.plan import BuiltClip, StagePlan, Upstream
-from pipeline.media.clips import assemble_audio, nearest_sample
-from pipeline.media.raw_rows import RawRows, RowPlace
+from pipeline.encoders.raw_clip import RawClip
+from pipeline.media.clips import assemble_audio
+from pipeline.media.grid import samples_in
+from pipeline.media.raw_rows import raw_row
 from pipeline.record import MediaRecord
 
 __all__ = ["ClipBuilder", "StagePlan"]
@@ -42,6 +44,7 @@ class ClipBuilder:
     ) -> None:
         self._plan = plan
         self._takes = takes
+        self._hears = "audio" in takes
         self._sees = "image" in takes or "video" in takes
         self._rate = rate
         self._lender = Lender()
@@ -52,7 +55,7 @@ class ClipBuilder:
     def begin(self, jobs: Sequence[StageJob]) -> None:
         """Starts decoding what these jobs need, all of which are then built; returns at once."""
         self._left += len(jobs)
-        if "audio" in self._takes:
+        if self._hears:
             for job in jobs:
                 self._contents.begin([r for r in job.records if r.facts.kind == "audio"])
         if self._sees:
@@ -62,24 +65,15 @@ class ClipBuilder:
         """One for each job, in order."""
         self._left -= len(jobs)
         self._lender.more = self._left > 0
-        raw = RawRows()
-        rows: list[tuple[Clip, RowPlace]] = []
-        built = [self._build(job, raw, rows) for job in jobs]
-        for clip, row in rows:
-            clip.samples = raw.samples(row)
+        built = [self._build(job) for job in jobs]
         self._frames.show()
         return built
 
-    def _build(self, job: StageJob, raw: RawRows, rows: list[tuple[Clip, RowPlace]]) -> BuiltClip:
-        clip = Clip(job.stream, job.start_us, job.end_us)
+    def _build(self, job: StageJob) -> BuiltClip:
+        clip = (RawClip if self._hears else Clip)(job.stream, job.start_us, job.end_us)
         built = BuiltClip(clip, [])
         upstream = [(name, job.upstream[name]) for name in self._plan.of if name in job.upstream]
-        other = False
-        if "audio" in self._takes:
-            row = self._add_audio(clip, built, job, upstream, raw)
-            if row is not None:
-                rows.append((clip, row))
-            other = clip.rate is not None
+        other = isinstance(clip, RawClip) and self._add_audio(clip, built, job, upstream)
         window = self._frames.add(built, job, upstream) if self._sees else None
         if "text" in self._takes:
             other = self._add_text(clip, built, job, upstream) or other
@@ -92,34 +86,30 @@ class ClipBuilder:
         return built
 
     def _add_audio(
-        self, clip: Clip, built: BuiltClip, job: StageJob, upstream: Upstream, raw: RawRows
-    ) -> RowPlace | None:
-        """Rate and samples of the window and its context, where any sound record is in them.
-
-        The samples themselves come later where a row of raw ones is given back.
-        """
+        self, clip: RawClip, built: BuiltClip, job: StageJob, upstream: Upstream
+    ) -> bool:
+        """Rate and samples of the window and its context, where any sound record is in them."""
         for _, output in upstream:
             if hasattr(output, "samples"):
                 clip.samples, clip.rate = _at_rate(output, self._rate)
                 clip.samples_start_us = clip.start_us
-                return None
+                return True
         pieces = [record for record in job.records if record.facts.kind == "audio"]
         if not pieces:
-            return None
+            return False
         low_us, high_us = self._plan.range_us(job)
         rate = self._rate or pieces[0].facts.rate
-        row = raw.add(pieces, low_us, rate, nearest_sample(high_us - low_us, rate))
-        if row is not None:
-            if not _any_in(pieces, low_us, high_us):
-                return None
-        else:
+        row = raw_row(pieces, low_us, rate, samples_in(high_us - low_us, rate))
+        if row is None:
             pieces, contents = self._contents.sound(built, pieces)
-            if not _any_in(pieces, low_us, high_us):
-                return None
-            found = assemble_audio(pieces, contents, low_us, high_us, self._rate)
-            clip.samples, rate = found.samples, found.rate
+        if not _any_in(pieces, low_us, high_us):
+            return False
+        if row is None:
+            clip.samples, rate, _ = assemble_audio(pieces, contents, low_us, high_us, self._rate)
+        else:
+            clip.sound = row
         clip.rate, clip.samples_start_us = rate, low_us
-        return row
+        return True
 
     def _add_text(self, clip: Clip, built: BuiltClip, job: StageJob, upstream: Upstream) -> bool:
         """Texts joined by newline: by time, then by order in ``of``, then by offset.
@@ -156,7 +146,10 @@ class ClipBuilder:
 
 
 def _any_in(records: Sequence[MediaRecord], low_us: int, high_us: int) -> bool:
-    return any(record.ts_us < high_us and record.end_us > low_us for record in records)
+    for record in records:  # noqa: SIM110 (a generator costs as much as all else here)
+        if record.ts_us < high_us and record.end_us > low_us:
+            return True
+    return False
 
 
 def _at_rate(output: Any, wanted: int | None) -> tuple[NDArray[np.float32], int]:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from pipeline.encoders.base import Clip, Vector
 from pipeline.encoders.options import flag, one_of, real, whole, wrong_option
+from pipeline.encoders.raw_clip import sound_of
 from pipeline.features.bundle import FeatureConfig, bundle, columns
 from pipeline.features.framing import WINDOWS, Samples
+from pipeline.features.int16 import Sound
 from pipeline.features.log_mel import log_mel_means
 from pipeline.features.one_call import one_call
-from pipeline.media.clips import nearest_sample
+from pipeline.media.grid import nearest_sample, samples_in
 from pipeline.spec.media_type import RATE_MAX
 from pipeline.spec.sequence import STEPS_MAX
 
 _N_FFT_MAX = 1 << 16
 _N_MELS_MAX = 1024
 _N_CHROMA_MAX = 120
+_NOTHING: Samples = np.zeros(0, np.float32)
+_Sound = TypeVar("_Sound", Samples, Sound)
 
 
 def samples_start_us(clip: Clip) -> int:
@@ -34,15 +38,20 @@ def window_samples(clip: Clip, rate: int) -> Samples:
     As many as ``pipeline.media.clips.assemble_audio`` gives the window alone. Raises ValueError
     where the clip is not at ``rate``.
     """
-    if clip.samples is None:
-        return np.zeros(0, np.float32)
+    return _of_window(clip, clip.samples, rate)
+
+
+def _of_window(clip: Clip, sound: _Sound | None, rate: int) -> _Sound | Samples:
+    """What ``window_samples`` gives of the clip's ``sound``."""
+    if sound is None:
+        return _NOTHING
     if clip.rate is not None and clip.rate != rate:
         raise ValueError(f"the clip has {clip.rate} Hz where the encoder was built for {rate} Hz")
-    count = nearest_sample(clip.end_us - clip.start_us, rate)
+    count = samples_in(clip.end_us - clip.start_us, rate)
     if clip.samples_start_us in (None, clip.start_us):  # no context
-        return clip.samples[:count]
+        return sound if len(sound) == count else sound[:count]
     first = nearest_sample(clip.start_us - samples_start_us(clip), rate)
-    return clip.samples[max(0, first) : max(0, first + count)]
+    return sound[max(0, first) : max(0, first + count)]
 
 
 def feature_config(
@@ -136,11 +145,12 @@ class OverTime:
     def encode(self, batch: Sequence[Clip]) -> list[Vector]:
         if not batch:
             return []
-        clips = [window_samples(clip, self.rate) for clip in batch]
         if self._of_levels:
-            means = log_mel_means(clips, self._config, self._device)
+            sounds = [_of_window(clip, sound_of(clip), self.rate) for clip in batch]
+            means = log_mel_means(sounds, self._config, self._device)
             if means is not None:
                 return list(means.astype(np.float32))
+        clips = [window_samples(clip, self.rate) for clip in batch]
         rows = bundle(clips, self._features, self._config, self._device)
         shape = len(rows), self.length
         vectors = torch.zeros(shape, dtype=torch.float64, device=self._device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,7 +20,7 @@ from pipeline.encoders.loading import kinds_taken
 from pipeline.encoders.outputs import all_sound, checked
 from pipeline.encoders.picture_bytes import decoded_bytes, portions
 from pipeline.encoders.plan import BuiltClip, StagePlan
-from pipeline.media.raw_rows import RawRows
+from pipeline.encoders.raw_clip import to_floats
 from pipeline.spec.user_class import one_line
 
 UNDECODABLE = "undecodable"
@@ -29,6 +31,9 @@ class Begun(NamedTuple):
 
     job: StageJob
     builder: ClipBuilder | None = None
+
+
+_builder_of = operator.attrgetter("builder")
 
 
 class EncodeTask:
@@ -55,7 +60,7 @@ class EncodeTask:
         self._memory = MemoryLimit()
         self._wish = wish_of(encoder)
         if "audio" in self._takes:
-            RawRows.prepare()
+            to_floats()  # at the start, so that the first batch need not wait for it
 
     def run(self, jobs: Sequence[StageJob]) -> list[JobResult]:
         """Decodes, encodes in one call, checks; ``failure`` is one line where there is no output.
@@ -116,7 +121,7 @@ class EncodeTask:
     def _built(self, begun: Sequence[Begun]) -> list[BuiltClip]:
         """Batch by batch; those that were not begun together, so that they share what they can."""
         built = []
-        for builder, group in itertools.groupby(begun, key=lambda each: each.builder):
+        for builder, group in itertools.groupby(begun, key=_builder_of):
             jobs = [each.job for each in group]
             if builder is None:
                 builder = self._builder()
@@ -187,8 +192,12 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _free_memory() -> None:
-    """Gives back what the allocator keeps in pieces that are too small for the next call."""
+    """Gives back what the allocator keeps in pieces that are too small for the next call.
+
+    And what only rings of objects still hold: an encoder may make some, seldom looked for.
+    """
     import torch
 
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -70,7 +70,6 @@ _WINDOWS = {
     "bartlett": torch.bartlett_window,
 }
 WINDOWS = tuple(_WINDOWS)
-_NO_SAMPLES: Samples = np.zeros(0, np.float32)
 
 
 # The caches hold what a process uses: some stages, on one device or two.
@@ -83,27 +82,6 @@ def frame_window(framing: Framing, device: torch.device) -> torch.Tensor:
     made = _WINDOWS[framing.window](length, periodic=True, dtype=torch.float64)
     window[first : first + length] = made
     return window.to(device)
-
-
-def line_of(clips: Sequence[Samples]) -> Samples:
-    """The clips one after another, float32, shape (all samples,).
-
-    Where they lie so already, as the rows of one array do, it is that array and no copy.
-    """
-    first = clips[0] if clips else _NO_SAMPLES
-    at = begin = first.__array_interface__["data"][0]
-    for clip in clips:
-        if (
-            clip.base is None
-            or clip.base is not first.base
-            or clip.dtype != np.float32
-            or not clip.flags.c_contiguous
-            or clip.__array_interface__["data"][0] != at
-        ):
-            return np.concatenate([np.asarray(each, np.float32) for each in clips])
-        at += clip.nbytes
-    shape = ((at - begin) // first.itemsize,)
-    return np.lib.stride_tricks.as_strided(first, shape, first.strides, writeable=False)
 
 
 class Layout:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.features.bundle import bundle, of_mel
 from pipeline.features.framing import Samples
+from pipeline.features.int16 import Sound
 from pipeline.features.mel import MelConfig, mel_bands
 from pipeline.features.spectra import mean_levels, tables
 
@@ -30,10 +31,11 @@ def log_mel(
 
 
 def log_mel_means(
-    clips: Sequence[Samples], config: MelConfig, device: torch.device | str = "cpu"
+    clips: Sequence[Sound], config: MelConfig, device: torch.device | str = "cpu"
 ) -> NDArray[np.float64] | None:
     """The mean over time of each clip's ``log_mel``, shape (clips, n_mels); 0 of an empty clip.
 
+    Samples of 16 bits, int16 in either byte order, count as that by 32,768.
     None where it is not made in one call: elsewhere than on a CPU, or of an odd length of frames.
     """
     made = tables(config, torch.device(device))

@@ -20,8 +20,9 @@ import torch
 from numba import njit, types
 from numpy.typing import NDArray
 
-from pipeline.features import lanes, steps
-from pipeline.features.framing import Framing, Samples, frame_window, line_of
+from pipeline.features import int16, lanes, steps
+from pipeline.features.framing import Framing, frame_window
+from pipeline.features.int16 import Sound, Sounds, read
 from pipeline.features.lanes import FUSED, LANES
 from pipeline.features.mel import Bands
 
@@ -128,7 +129,7 @@ def _compiled(function: Any, signature: Any = _SIGNATURE) -> Any:
 
     numba knows it again by the function's own file and its name; the name tells of the others.
     """
-    sources = inspect.getsource(lanes) + inspect.getsource(steps)
+    sources = "".join(map(inspect.getsource, (lanes, steps, int16)))
     function.__qualname__ = f"{function.__name__}_{zlib.crc32(sources.encode()):08x}"
     try:
         return _kernel(signature, cache=True)(function)
@@ -139,31 +140,31 @@ def _compiled(function: Any, signature: Any = _SIGNATURE) -> Any:
 _fill = _compiled(_spectra)
 
 _MEANS_SIGNATURE = types.void(
-    types.Array(types.float32, 1, "C", readonly=True), _PLACES, _PLACES, _PLACES, types.intp,
-    types.intp, _LINE, _PLACES, _LINE, _LINE, _PLACES, _PLACES, _LINE, types.float64[:, ::1],
+    _PLACES, _PLACES, _PLACES, _PLACES, types.intp, types.intp, _LINE, _PLACES, _LINE, _LINE,
+    _PLACES, _PLACES, _LINE, types.float64[:, ::1],
 )  # fmt: skip
 
 
 def _mean_levels(
-    samples: Any, begins: Any, ends: Any, counts: Any, lead: Any, hop: Any, window: Any,
+    identities: Any, kinds: Any, lengths: Any, counts: Any, lead: Any, hop: Any, window: Any,
     radices: Any, turns: Any, halves: Any, firsts: Any, lasts: Any, weights: Any, means: Any,
 ) -> None:  # fmt: skip
-    """Fills ``means`` (clips, bands) from the ``counts[i]`` frames of ``samples[begins:ends]``.
+    """Fills ``means`` (clips, bands) from the ``counts[i]`` frames of each clip (``Sounds``).
 
-    A clip lies between zeros in a place that stays in the second cache; all clips in one line
-    would go through memory once more. A level is rounded to float32, and a clip's are added up in
-    float64 in their order.
+    A clip is read into one place between zeros, which stays in the second cache; floats of all
+    clips would go through memory once more. A level is rounded to float32, and a clip's are added
+    up in float64 in their order.
     """
     n, most, longest = window.size, 0, 0
     for i in range(len(means)):
-        most, longest = max(most, counts[i]), max(longest, ends[i] - begins[i])
+        most, longest = max(most, counts[i]), max(longest, lengths[i])
     room = max((most + LANES - 1) * hop + n, lead + longest)
     signal = np.zeros(room, np.float32)
     x, y = np.empty(n * LANES), np.empty(n * LANES)
     powers, db = np.empty((n // 2 + 1) * LANES), np.empty(firsts.size * LANES)
     for i in range(len(means)):
-        end = lead + ends[i] - begins[i]
-        signal[lead:end] = samples[begins[i] : ends[i]]
+        end = lead + lengths[i]
+        read(identities[i], kinds[i], signal[lead:end])
         signal[end:] = 0
         sums = means[i]
         sums[:] = 0
@@ -233,19 +234,19 @@ def spectra(
 
 
 def mean_levels(
-    clips: Sequence[Samples], framing: Framing, tables: Tables, bands: Bands
+    clips: Sequence[Sound], framing: Framing, tables: Tables, bands: Bands
 ) -> NDArray[np.float64]:
     """The mean over time of each clip's levels, shape (clips, bands), dB re 1; 0 without a frame.
 
     The whole way is one call: a thread that gives up the interpreter waits to have it again.
     """
-    lengths = np.array([len(clip) for clip in clips], np.intp)
-    ends = np.cumsum(lengths)
-    known = {length: framing.frames(length) for length in {*lengths.tolist()}}
-    counts = np.array([known[length] for length in lengths.tolist()], np.intp)
+    sounds = Sounds.of(clips)
+    lengths = sounds.lengths.tolist()
+    known = {length: framing.frames(length) for length in {*lengths}}
+    counts = np.array([known[length] for length in lengths], np.intp)
     means = np.empty((len(clips), len(bands.firsts)))
     _fill_means(
-        line_of(clips), ends - lengths, ends, counts, framing.lead, framing.hop_length,
-        *tables, *bands, means,
+        sounds.identities, sounds.kinds, sounds.lengths, counts, framing.lead,
+        framing.hop_length, *tables, *bands, means,
     )  # fmt: skip
     return means

@@ -87,15 +87,16 @@ def place(records: Sequence[MediaRecord], rate: int, start_us: int) -> list[int]
     if len(records) == 1:
         return [nearest_sample(records[0].ts_us - start_us, rate)]
     places = [0] * len(records)
+    starts_us = [record.ts_us for record in records]
     follows_us: int | None = None
-    follows_at = 0
-    for index in sorted(range(len(records)), key=lambda i: records[i].ts_us):
-        record = records[index]
-        at = nearest_sample(record.ts_us - start_us, rate)
-        if follows_us is not None and -_JOIN_US <= record.ts_us - follows_us <= _JOIN_US:
-            at = follows_at
+    at = 0
+    for index in sorted(range(len(records)), key=starts_us.__getitem__):
+        begins_us, record = starts_us[index], records[index]
+        if follows_us is None or not -_JOIN_US <= begins_us - follows_us <= _JOIN_US:
+            at = nearest_sample(begins_us - start_us, rate)
         places[index] = at
-        follows_us, follows_at = record.end_us, at + record.facts.samples
+        follows_us = record.end_us
+        at += record.facts.samples
     return places
 
 

@@ -29,6 +29,12 @@ def nearest_sample(time_us: int, rate: int) -> int:
     return (2 * time_us * rate + 1_000_000) // 2_000_000
 
 
+@functools.lru_cache(maxsize=1024)
+def samples_in(length_us: int, rate: int) -> int:
+    """How many samples a range of this length has. Windows have few lengths, so it is kept."""
+    return nearest_sample(length_us, rate)
+
+
 def scaled(at: int, source: int, target: int) -> int:
     """The point of the target's grid nearest to one of the source's; both begin together."""
     return (2 * at * target + source) // (2 * source)

@@ -1,8 +1,8 @@
-"""The samples of many clips of raw 16-bit audio, read in one pass."""
+"""The samples of a window of raw 16-bit audio, laid out before they are made floats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,69 +12,44 @@ from pipeline.media.pcm import INT16_FORMATS
 from pipeline.record import MediaRecord
 
 _BYTES = 2  # a sample
-
-_Raw = bytearray | bytes | memoryview
-RowPlace = tuple[tuple[str, int], int]  # format and samples of its group, number in the group
+_DTYPES = {name: np.dtype(kind) for name, kind in INT16_FORMATS.items()}
 
 
-def _int16_rows() -> Callable[[Sequence[_Raw], str, int], NDArray[np.float32]]:
-    """Not before it is needed: numba is half a second and 60 MB, for pictures and texts too."""
-    from pipeline.media.int16_rows import int16_rows
+def raw_row(
+    records: Sequence[MediaRecord], start_us: int, rate: int, count: int
+) -> NDArray[np.int16] | None:
+    """``count`` samples from ``start_us`` on, to be read only, in the records' byte order: those
+    of ``decode_audio`` and ``assemble_audio`` once they are floats.
 
-    return int16_rows
-
-
-class RawRows:
-    """Rows of samples: the same bits as ``decode_audio`` and ``assemble_audio`` give for each.
-
+    None where a record is not raw 16-bit mono at ``rate``, or not all have the same byte order.
     Nothing here gives up the interpreter: waiting for it again costs more than the work itself.
     """
-
-    def __init__(self) -> None:
-        self._groups: dict[tuple[str, int], list[_Raw]] = {}
-        self._read: dict[tuple[str, int], NDArray[np.float32]] = {}
-
-    def add(
-        self, records: Sequence[MediaRecord], start_us: int, rate: int, count: int
-    ) -> RowPlace | None:
-        """A row of ``count`` samples from ``start_us`` on; None where a record is not raw 16-bit
-        mono at ``rate``, or not all records have the same byte order.
-        """
-        form = records[0].facts.format
-        for record in records:
-            facts = record.facts
-            if facts.format != form or facts.rate != rate or facts.channels != 1:
-                return None
-        if form not in INT16_FORMATS or any(len(r.payload) % _BYTES for r in records):
+    form = records[0].facts.format
+    dtype = _DTYPES.get(form)
+    if dtype is None:
+        return None
+    for record in records:
+        facts = record.facts
+        if (
+            facts.format != form
+            or facts.rate != rate
+            or facts.channels != 1
+            or len(record.payload) % _BYTES
+        ):
             return None
-        key = (form, count)
-        group = self._groups.setdefault(key, [])
-        places = place(records, rate, start_us)
-        if places == [0] and len(records[0].payload) == count * _BYTES:
-            group.append(records[0].payload)  # most windows are one record
-            return key, len(group) - 1
-        row = bytearray(count * _BYTES)
-        # backwards, so that the first in the log lies on top
-        for at, record in zip(reversed(places), reversed(records), strict=True):
-            payload = record.payload
-            first, last = max(at, 0), min(at + len(payload) // _BYTES, count)
-            if first < last:
-                part = memoryview(payload)[(first - at) * _BYTES : (last - at) * _BYTES]
-                row[first * _BYTES : last * _BYTES] = part
-        group.append(row)
-        return key, len(group) - 1
-
-    @staticmethod
-    def prepare() -> None:
-        """Called at a start, so that the first batch need not wait for it."""
-        _int16_rows()
-
-    def samples(self, row: RowPlace) -> NDArray[np.float32]:
-        """A row, shape (count,); its group takes no more once one of it was asked for."""
-        (form, count), number = row
-        rows = self._read.get(row[0])
-        if rows is None:
-            raw = self._groups.pop(row[0])
-            rows = self._read[row[0]] = _int16_rows()(raw, form, count)
-        row_samples: NDArray[np.float32] = rows[number]
-        return row_samples
+    first = records[0]
+    if len(records) == 1 and first.ts_us == start_us and len(first.payload) == count * _BYTES:
+        return np.frombuffer(first.payload, dtype)  # most windows are one record
+    size = count * _BYTES
+    row = memoryview(bytearray(size))
+    places = place(records, rate, start_us)
+    # backwards, so that the first in the log lies on top
+    for index in range(len(records) - 1, -1, -1):
+        payload, begin = records[index].payload, places[index] * _BYTES
+        end = begin + len(payload)
+        if begin < 0 or end > size:
+            inside = slice(max(-begin, 0), max(size - begin, 0))
+            payload, begin, end = memoryview(payload)[inside], max(begin, 0), min(end, size)
+        if begin < end:
+            row[begin:end] = payload
+    return np.frombuffer(row, dtype)

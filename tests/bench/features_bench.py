@@ -64,7 +64,7 @@ def floats(payload: bytes) -> np.ndarray:
 
 
 def batch_of(payloads: list[bytes]) -> list[np.ndarray]:
-    """As ``pipeline.media.raw_rows`` does: all payloads of a batch in one pass."""
+    """All payloads of a batch in one pass."""
     rows = np.frombuffer(b"".join(payloads), "<i2").astype(np.float32)
     rows *= np.float32(1 / 32_768)
     return list(rows.reshape(len(payloads), -1))

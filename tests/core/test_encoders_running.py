@@ -135,7 +135,7 @@ def test_a_window_is_cut_to_the_sample_and_missing_samples_are_zeros():
 def test_the_short_way_and_the_long_way_give_the_same_samples(monkeypatch):
     pieces = [record(L16, l16(wave(9_001, seed)), ts) for seed, ts in enumerate((-3_333, 444_444))]
     short = clip_of(Probe("audio", rate=16_000), plan(), job(pieces)).samples
-    monkeypatch.setattr(clips_module.RawRows, "add", lambda *_: None)
+    monkeypatch.setattr(clips_module, "raw_row", lambda *_: None)
     long = clip_of(Probe("audio", rate=16_000), plan(), job(pieces)).samples
     assert short.tobytes() == long.tobytes()
 

@@ -15,18 +15,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.encoders.base import Clip
+from pipeline.encoders.audio import LogMel
+from pipeline.encoders.raw_clip import RawClip
 from pipeline.encoders.spectral import Spectral
 from pipeline.features.bundle import NAMES
 from pipeline.media.clips import assemble_audio, nearest_sample
 from pipeline.media.decode import decode_audio
-from pipeline.media.raw_rows import RawRows
+from pipeline.media.raw_rows import raw_row
 from pipeline.record import Facts, MediaRecord
 from pipeline.slot.ports import LogRecord
 
 LOG = LogRecord("t", 0, 0, 0, b"k", b"", [])
+CPU = torch.device("cpu")
 ENCODERS = {
-    rate: Spectral(torch.device("cpu"), features=NAMES, rate=rate, deviation=True)
+    rate: [Spectral(CPU, features=NAMES, rate=rate, deviation=True), LogMel(CPU, rate=rate)]
     for rate in (8_000, 16_000, 44_100)
 }
 
@@ -53,9 +55,13 @@ def overlapping(made, start_us: int, end_us: int):
     return [each for each in made if each.ts_us < end_us and each.end_us > start_us]
 
 
-def features(samples, rate: int, start_us: int, end_us: int) -> bytes:
-    [vector] = ENCODERS[rate].encode([Clip("k", start_us, end_us, samples, rate, start_us)])
-    return vector.tobytes()
+def features(sound, rate: int, start_us: int, end_us: int) -> bytes:
+    """Of samples that are 16-bit still, or floats."""
+    clips = [RawClip("k", start_us, end_us, None, rate, start_us) for _ in ENCODERS[rate]]
+    for clip in clips:
+        clip.sound = sound
+    pairs = zip(ENCODERS[rate], clips, strict=True)
+    return b"".join(encoder.encode([clip])[0].tobytes() for encoder, clip in pairs)
 
 
 def assembled(made, rate: int, start_us: int, end_us: int) -> bytes:
@@ -66,11 +72,10 @@ def assembled(made, rate: int, start_us: int, end_us: int) -> bytes:
 
 
 def in_rows(made, rate: int, start_us: int, end_us: int) -> bytes:
-    rows = RawRows()
     count = nearest_sample(end_us - start_us, rate)
-    row = rows.add(overlapping(made, start_us, end_us), start_us, rate, count)
+    row = raw_row(overlapping(made, start_us, end_us), start_us, rate, count)
     assert row is not None
-    return features(rows.samples(row), rate, start_us, end_us)
+    return features(row, rate, start_us, end_us)
 
 
 @settings(max_examples=15, deadline=None)

@@ -17,7 +17,8 @@ from pipeline.media.clips import (
 )
 from pipeline.media.coverage import coverage
 from pipeline.media.decode import decode_audio
-from pipeline.media.raw_rows import RawRows
+from pipeline.media.pcm import INT16_FORMATS, int16_mono
+from pipeline.media.raw_rows import raw_row
 from pipeline.record import Facts, MediaRecord
 from pipeline.slot.ports import LogRecord
 
@@ -46,10 +47,10 @@ def clip(records, start_us, end_us, rate=RATE):
 
 
 def raw(records, start_us, end_us, rate):
-    rows = RawRows()
-    row = rows.add(records, start_us, rate, nearest_sample(end_us - start_us, rate))
+    row = raw_row(records, start_us, rate, nearest_sample(end_us - start_us, rate))
     assert row is not None
-    return rows.samples(row)
+    assert row.dtype == INT16_FORMATS[records[0].facts.format]
+    return int16_mono(row.tobytes(), row.dtype, 1)
 
 
 def levels(samples):
@@ -163,7 +164,6 @@ def test_placing_sample_by_sample_gives_the_same(given_records):
 
 
 def test_rows_of_another_kind_go_the_long_way():
-    rows = RawRows()
     first = record(0, bytes(2), 1_000)
     for other in (
         record(0, bytes(400), 8_000),
@@ -173,19 +173,23 @@ def test_rows_of_another_kind_go_the_long_way():
         record(0, bytes(401), 1_000),
     ):
         for both in ([first, other], [other, first]):
-            assert rows.add(both, 0, 1_000, 1_000) is None
+            assert raw_row(both, 0, 1_000, 1_000) is None
 
 
-def test_rows_of_one_pass_are_their_own():
-    rows = RawRows()
-    cuts = [(record(0, pcm(1, 2, 3), 1_000), 3), (record(0, pcm(4, 5, 6), 1_000), 3)]
-    cuts += [(record(0, np.array([7, 8], "<i2").tobytes(), 1_000, "S16LE"), 2)]
-    cuts += [(record(0, pcm(9), 1_000), 0)]
-    places = [rows.add([each], 0, 1_000, count) for each, count in cuts]
-    found = [rows.samples(at) for at in places]
-    assert [levels(samples) for samples in found] == [[1, 2, 3], [4, 5, 6], [7, 8], []]
-    found[0][:] = 0
-    assert levels(found[1]) == [4, 5, 6]
+def test_a_record_that_is_the_window_is_not_copied():
+    little = np.array([7, 8], "<i2").tobytes()
+    for each, of in (
+        (record(0, pcm(1, 2, 3), 1_000), [1, 2, 3]),
+        (record(0, little, 1_000, "S16LE"), [7, 8]),
+        (record(0, memoryview(b"-" + little)[1:], 1_000, "S16LE"), [7, 8]),
+    ):
+        whole = raw_row([each], 0, 1_000, len(of))
+        assert np.shares_memory(whole, np.frombuffer(each.payload, np.uint8))
+        assert whole.tolist() == of
+        later = raw_row([each], 1_000, 1_000, len(of))
+        assert not np.shares_memory(later, np.frombuffer(each.payload, np.uint8))
+        assert later.tolist() == [*of[1:], 0]
+    assert raw_row([record(0, pcm(9), 1_000)], 0, 1_000, 0).tolist() == []
 
 
 def test_without_a_wish_the_first_record_gives_the_rate():
