@@ -28,8 +28,9 @@ class Fused:
     """One window's fusion. ``vector`` is float64, shape (d,), None where no stage gave a vector.
 
     ``weights`` are those in force, ``attribution`` each stage's share of the result (sum 1, or 0
-    where F = 0); both by stage, of the stages that were there. ``failure`` says why there is no
-    vector though some stage gave one.
+    where F = 0); both by stage, of the stages that were there. Windows that have the same stages
+    may share one map of weights. ``failure`` says why there is no vector though some stage gave
+    one.
 
     With a trained head there are ``scores``, probabilities by label, in place of the vector (empty
     where no stage gave one), ``label`` is the likeliest or None where it abstains, and
@@ -37,7 +38,7 @@ class Fused:
     """
 
     vector: Rows | None
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
     attribution: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
     label: str | None = None
@@ -88,14 +89,16 @@ class LinearRule:
         """All windows that have the same stages are computed together."""
         alike: dict[tuple[str, ...], list[int]] = {}
         for index, vectors in enumerate(windows):
-            there = tuple(stage for stage in self._weights if stage in vectors)
+            there = tuple(filter(vectors.__contains__, self._weights))
             alike.setdefault(there, []).append(index)
-        fused: list[Fused | None] = [None] * len(windows)
+        if len(alike) == 1:
+            [there] = alike
+            return self._fuse_alike(there, windows)
+        fused: dict[int, Fused] = {}
         for there, indexes in alike.items():
-            results = self._fuse_alike(there, [windows[index] for index in indexes])
-            for index, result in zip(indexes, results, strict=True):
-                fused[index] = result
-        return [each for each in fused if each is not None]
+            found = self._fuse_alike(there, [windows[index] for index in indexes])
+            fused |= zip(indexes, found, strict=True)
+        return [fused[index] for index in range(len(windows))]
 
     def _fuse_alike(self, there: tuple[str, ...], windows: Sequence[Vectors]) -> list[Fused]:
         if not there:
@@ -105,7 +108,7 @@ class LinearRule:
         terms: dict[str, Rows] = {}
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is told as a failure
             for stage in there:
-                rows = np.stack([vectors[stage] for vectors in windows]).astype(np.float64)
+                rows = np.array([vectors[stage] for vectors in windows], np.float64)
                 terms[stage] = self._term(stage, rows, weights[stage])
                 total[:, self._block(stage)] += terms[stage]
             squares = dots(total, total)
@@ -114,7 +117,7 @@ class LinearRule:
         by_window = np.stack(shares, axis=1).tolist()
         finite = np.isfinite(squares).tolist()
         return [
-            Fused(vector, dict(weights), dict(zip(there, each, strict=True)))
+            Fused(vector, weights, dict(zip(there, each, strict=True)))
             if sound
             else Fused(None, failure="the fused vector is not finite")
             for vector, each, sound in zip(total, by_window, finite, strict=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ class Entry:
     """One thing of a lane that must be done before a cut behind it is complete."""
 
     lane: int
-    records: list[Any] = field(default_factory=list)  # opaque here, but for their order
+    records: Sequence[Any] = ()  # opaque here, but for their order
     done: bool = False
 
 
@@ -35,20 +36,20 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[int, deque[Entry | LaneCut]] = {}
+        self._lanes: defaultdict[int, deque[Entry | LaneCut]] = defaultdict(deque)
         self._touched: set[int] = set()  # lanes where a cut may have become complete
 
-    def add(self, lane: int, records: list[Any] | None = None) -> Entry:
+    def add(self, lane: int, records: Sequence[Any] | None = None) -> Entry:
         """A new entry behind all that the lane has; done at once where records are given."""
         entry = Entry(lane) if records is None else Entry(lane, records, done=True)
-        self._lanes.setdefault(lane, deque()).append(entry)
+        self._lanes[lane].append(entry)
         return entry
 
     def cut(self, lane: int, cut: LaneCut) -> None:
-        self._lanes.setdefault(lane, deque()).append(cut)
+        self._lanes[lane].append(cut)
         self._touched.add(lane)
 
-    def complete(self, entry: Entry, records: list[Any]) -> None:
+    def complete(self, entry: Entry, records: Sequence[Any]) -> None:
         """What an entry stands for is done, and this is its output."""
         entry.records = records
         entry.done = True

@@ -6,13 +6,15 @@ It is told messages and commits, and asked which transactions are due; the host 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 
 from pipeline.batching.batch import RecordId
 from pipeline.connectors.limits import batch_bytes
 from pipeline.fusion.linear import Fused
-from pipeline.fusion.rules import Fuser
+from pipeline.fusion.rules import Fuser, Vectors
 from pipeline.lane import LaneCut
 from pipeline.slot.ledger import Batch
 from pipeline.slot.ports import OutRecord
@@ -59,8 +61,10 @@ class FusionTask:
         self._spans = None if tracer is None else FusionSpans(tracer)
         self._spec = spec
         self._model = self._model_of(fuser or Fuser.of(spec, lengths))
-        self._stage_outputs = StageOutputs(spec)
+        has_own = any(stage.out for stage in spec.stages.values())
+        self._stage_outputs = StageOutputs(spec) if has_own else None
         self._message_bytes = message_bytes
+        self._result_bytes = message_bytes.get(spec.outputs.results, inf) - AROUND_BYTES
         self._letters = LetterBox(
             spec.outputs.late, spec.outputs.dead_letter, spec.limits.record_bytes, message_bytes
         )
@@ -117,11 +121,10 @@ class FusionTask:
                 if self._spans is not None:
                     message = self._spans.opened(message)
                 entry = state.ledger.add(message.lane)
-                pending = Pending(message, entry, state.ledger, self._model)
+                pending = Pending(message, entry, state.ledger, self._model, {}, {})
                 state.pending[message.lane, message.window] = pending
                 if message.append_us is not None:
-                    appends = state.appends_now.setdefault(message.lane, {})
-                    appends[message.append_us] = appends.get(message.append_us, 0) + 1
+                    state.appends_now[message.lane].append(message.append_us)
             elif isinstance(message, Produced):
                 state.ledger.add(message.lane, [message.record])
                 state.output = True
@@ -132,7 +135,7 @@ class FusionTask:
                 if self._spans is not None:
                     self._spans.cut(*key)
                 if message.lane in state.appends_now:
-                    state.appends[key] = state.appends_now.pop(message.lane)
+                    state.appends[key] = Counter(state.appends_now.pop(message.lane))
                 state.ended |= message.last
         if ready:
             state.output = True
@@ -148,7 +151,8 @@ class FusionTask:
                 continue
             batch = state.ledger.take()
             if batch is not None:
-                batch.records = self._stage_outputs.packed(batch.records)
+                if self._stage_outputs is not None:
+                    batch.records = self._stage_outputs.packed(batch.records)
                 state.committing = batch
                 if self._spans is not None:
                     self._spans.taken(slot)
@@ -180,7 +184,7 @@ class FusionTask:
             self._spans.committed(slot, numbers, wall_us)
         for key in [k for k in state.counts if k[0] in numbers and k[1] <= numbers[k[0]]]:
             self.totals.add_counts(state.counts.pop(key))
-            for append_us, windows in state.appends.pop(key, {}).items():
+            for append_us, windows in state.appends.pop(key, Counter()).items():
                 if wall_us is not None:
                     age_s = max(0, wall_us - append_us) / 1e6
                     self.figures.observe("motet_end_to_end_seconds", age_s, times=windows)
@@ -208,7 +212,7 @@ class FusionTask:
             pending.outputs[message.stage] = message.output
         else:
             self._fail(pending, message.stage, message.failure, message.records)
-        pending.letters += message.dead_letters
+        pending.beside += message.dead_letters
         if len(pending.outputs) + len(pending.failed) == len(pending.opened.stages):
             del state.pending[key]
             ready.append(pending)
@@ -226,42 +230,46 @@ class FusionTask:
             self._spans.ready(window.opened for window in ready)
         for model in dict.fromkeys(window.model for window in ready):
             windows = [window for window in ready if window.model is model]
-            vectors = [
-                {name: out for name, out in window.outputs.items() if name in self._vector_stages}
-                for window in windows
-            ]
-            self._drift.take(model.fuser, vectors)
-            for window, fused in zip(windows, model.fuser.fuse_many(vectors), strict=True):
-                own = self._own(window)
-                result = self._result(window, fused)
-                window.ledger.complete(window.entry, [result, *own, *window.letters])
+            if model.fuser.references:
+                self._drift.take(model.fuser, [self._vectors(window) for window in windows])
+            fused = model.fuser.fuse_many([window.outputs for window in windows])
+            if self._stage_outputs is not None:
+                for window in windows:  # before the results, which tell what was too large
+                    self._add_own(self._stage_outputs, window)
+            results = model.writer.write(windows, fused)
+            for window, whole, result in zip(windows, fused, results, strict=True):
+                if len(result.value) > self._result_bytes:
+                    result = self._cut_down(window, whole, result)
+                window.ledger.complete(window.entry, (result, *window.beside))
         if self._spans is not None:
             self._spans.fused(window.opened for window in ready)
 
-    def _own(self, window: Pending) -> list[OutRecord | VectorRow]:
+    def _vectors(self, window: Pending) -> Vectors:
+        return {stage: o for stage, o in window.outputs.items() if stage in self._vector_stages}
+
+    def _add_own(self, outputs: StageOutputs, window: Pending) -> None:
         """Records of the stages' own topics; what its topic would refuse is a failure instead."""
         fitting = []
-        for stage, record in self._stage_outputs.of_window(window.opened, window.outputs):
+        for stage, record in outputs.of_window(window.opened, window.outputs):
             if isinstance(record, VectorRow) or self._fits(record):
                 fitting.append(record)
             else:
                 self._too_large(window, stage, record.topic)
-        return fitting
+        window.beside = (*fitting, *window.beside)
 
-    def _result(self, window: Pending, fused: Fused) -> OutRecord:
-        """The result, without texts and data that it would be refused with: largest first."""
-        while True:
-            result = window.model.writer.write(window.opened, window.outputs, window.failed, fused)
-            if self._fits(result):
-                return result
+    def _cut_down(self, window: Pending, fused: Fused, result: OutRecord) -> OutRecord:
+        """The result without texts and data that it would be refused with: largest first."""
+        while not self._fits(result):
             sizes = {
                 stage: len(str(output)) + len(str(getattr(output, "data", "")))
                 for stage, output in window.outputs.items()
                 if isinstance(output, str | dict)
             }
             if not sizes:
-                return result
+                break
             self._too_large(window, max(sizes, key=sizes.__getitem__), result.topic)
+            [result] = window.model.writer.write([window], [fused])
+        return result
 
     def _too_large(self, window: Pending, stage: str, topic: str) -> None:
         del window.outputs[stage]
@@ -277,13 +285,7 @@ class FusionTask:
     def _fail(self, window: Pending, stage: str, failure: str, records: Sequence[RecordId]) -> None:
         opened = window.opened
         window.failed[stage] = failure
-        window.letters.append(
-            self._letters.failed(
-                opened.lane,
-                opened.stream,
-                (opened.start_us, opened.end_us),
-                stage,
-                failure,
-                records,
-            )
+        letter = self._letters.failed(
+            opened.lane, opened.stream, (opened.start_us, opened.end_us), stage, failure, records
         )
+        window.beside += (letter,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline.slot.ledger import Batch, Entry, Ledger
 from pipeline.slot.ports import OutRecord
 from pipeline.tasks.messages import Counts, Opened
 from pipeline.tasks.results import ResultWriter
+from pipeline.tasks.stage_output import VectorRow
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -23,15 +25,18 @@ class Model:
 
 @dataclass(slots=True)
 class Pending:
-    """A window that waits for its stages; ``model``: the one in force when it was opened."""
+    """A window that waits for its stages; ``model``: the one in force when it was opened.
+
+    ``beside``: records that go with its result, such as dead letters.
+    """
 
     opened: Opened
     entry: Entry
     ledger: Ledger
     model: Model
-    outputs: dict[str, Any] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    letters: list[OutRecord] = field(default_factory=list)
+    outputs: dict[str, Any]
+    failed: dict[str, str]
+    beside: tuple[OutRecord | VectorRow, ...] = ()
 
 
 _GOLDEN = 0.6180339887  # multiples of it lie apart, modulo 1, whichever slots an owner has
@@ -52,8 +57,9 @@ class Slot:
     pending: dict[tuple[int, int], Pending] = field(default_factory=dict)
     counts: dict[tuple[int, int], Counts] = field(default_factory=dict)  # by lane and cut number
     # By lane and cut number, when the records were appended that closed its windows: how many.
-    appends: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)
-    appends_now: dict[int, dict[int, int]] = field(default_factory=dict)  # since the last cut
+    appends: dict[tuple[int, int], Counter[int]] = field(default_factory=dict)
+    # The same since the last cut, one by one.
+    appends_now: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     committing: Batch | None = None
     cuts: dict[int, LaneCut] = field(default_factory=dict)  # by lane, the newest that is committed
     last_commit_us: int = 0  # when the last transaction began, or its moment before

@@ -43,20 +43,20 @@ BUDGETS = {
         54, "read, merge, lane, close, job, dispatch, settle: each once a window"
     ),
     "audio: encode, a window": Budget(
-        19, "clip laid out and cut; features, and the look at them, are one call a batch"
+        14, "a clip made and its row found; features, and the look at them, one call a batch"
     ),
-    "audio: fusion, a window": Budget(21, "join, fuse together, write one JSON result"),
-    "audio: commit, a result": Budget(0.5, "a transaction costs the same however many it holds"),
+    "audio: fusion, a window": Budget(15, "join, fuse together, write one JSON result"),
+    "audio: commit, a result": Budget(0.1, "a transaction costs the same however many it holds"),
     "fused: ingest, a window of three records": Budget(
         145, "three inputs are merged, and a job made for each of three stages"
     ),
     "fused: encode, a job": Budget(130, "Pillow parses and reads each JPEG through a time limit"),
-    "fused: fusion, a window": Budget(26, "three vectors to one, in one call for all windows"),
+    "fused: fusion, a window": Budget(20, "three vectors to one, in one call for all windows"),
     "small: ingest, a record of 20 ms": Budget(
         22, "the cost of a record that closes nothing: what bounds records a second"
     ),
-    "small: encode, a window of 50 records": Budget(78, "one pass over all pieces"),
-    "small: fusion, a window": Budget(30, "as of a window of one record"),
+    "small: encode, a window of 50 records": Budget(21, "no call for a piece"),
+    "small: fusion, a window": Budget(25, "as of a window of one record"),
     # requests to the broker
     "audio: polls, 1,000 records": Budget(4.5, "as few as the fetches are large"),
     "audio: transactions, a commit interval and slot": Budget(1, "contract: one a slot"),
@@ -67,7 +67,7 @@ BUDGETS = {
         2_500, "payloads are handed on, not copied; what is allocated names them"
     ),
     "encode: bytes at the peak, a byte of payload": Budget(
-        2.4, "16-bit samples become floats of twice the size, and are not copied again"
+        0.13, "16-bit samples are read where they lie: one window at a time is floats"
     ),
     "Ray: bytes beside the payload, a window": Budget(
         85, "payloads travel as buffers beside the pickle, which holds what names them"

@@ -11,19 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fusion.result import result_json
+from pipeline.fusion.result import output_json, result_json, shares_json
 from pipeline.fusion.rules import Fused
 
 KEYS = ["stream", "window", "rev", "present", "missing", "coverage", "output", "weights",
         "attribution", "text", "data", "failed", "model"]  # fmt: skip
 
+FUSED = Fused(np.array([0.1]), {"sound": 0.43, "colour": 0.57}, {"sound": 0.4, "colour": 0.6})
+
 
 def result(**more) -> bytes:
+    fused = more.pop("fused", FUSED)
     given = {
         "stream": "cam-7", "start_us": 0, "end_us": 1_000_000, "present": ("mic", "camera"),
         "missing": ("chat",), "coverage": {"mic": 1.0},
-        "fused": Fused(np.array([0.1]), {"sound": 0.43, "colour": 0.57},
-                       {"sound": 0.4, "colour": 0.6}),
+        "output": output_json(fused), "weights": shares_json(fused.weights),
+        "attribution": shares_json(fused.attribution),
         "text": {}, "data": {}, "failed": {}, "model": "lobby@sha256:ab",
     }  # fmt: skip
     return result_json(**{**given, **more})

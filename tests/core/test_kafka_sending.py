@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
+from kafka.net.selector import NetworkSelector
+from kafka.net.transport import KafkaTCPTransport
 from kafka.producer.future import FutureProduceResult
 from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.record.default_records import DefaultRecordBatchBuilder
@@ -16,7 +19,16 @@ from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.util import encode_varint
 
 from pipeline.connectors.kafka import sending
-from pipeline.connectors.kafka.sending import AROUND_BYTES, Ack, append, tail, varint
+from pipeline.connectors.kafka.sending import (
+    AROUND_BYTES,
+    Ack,
+    TailBatch,
+    all_succeeded,
+    append,
+    send_at_once,
+    tail,
+    varint,
+)
 from pipeline.slot.ports import OutRecord
 
 WHERE = TopicPartition("t", 0)
@@ -45,9 +57,7 @@ def stock(told: list[OutRecord], batch_size: int, codec: int = NO_CODEC) -> Memo
 
 def ours(told: list[OutRecord], batch_size: int, codec: int = NO_CODEC) -> sending._Records:
     builder = sending._Records(codec, batch_size)
-    for record in told:
-        if builder.append_tail(record.timestamp_us // 1000, tail(record)) is None:
-            break
+    builder.append_tails([(record.timestamp_us // 1000, tail(record)) for record in told])
     return builder
 
 
@@ -95,8 +105,7 @@ def record(value: bytes) -> OutRecord:
 
 
 def put(accumulator: RecordAccumulator, *values: bytes) -> list[Ack]:
-    acks, to_wake = append(accumulator, WHERE, [(5, tail(record(value))) for value in values])
-    assert to_wake
+    acks, _ = append(accumulator, WHERE, [(5, tail(record(value))) for value in values])
     return acks
 
 
@@ -123,6 +132,7 @@ def test_each_record_has_the_error_that_its_batch_tells_of_it():
     errors = [ValueError("x"), ValueError("y")]
     batch.complete_exceptionally(ValueError("all"), errors.__getitem__)
     assert [ack.exception for ack in acks] == errors
+    assert not all_succeeded(acks)
     assert not any(ack.succeeded() for ack in acks)
     with pytest.raises(ValueError, match="y"):
         acks[1].get(0)
@@ -150,8 +160,11 @@ def test_a_batch_that_is_split_takes_its_records_along():
     assert [half.record_count for half in halves] == [2, 1]
     halves[1].complete(9, -1)
     assert [ack.is_done for ack in acks] == [False, False, True]
+    assert all_succeeded(acks[2:])
+    assert not all_succeeded(acks)
     halves[0].complete(7, -1)
     assert all(ack.succeeded() for ack in acks)
+    assert all_succeeded(acks)
     waited.join(20)
     assert not waited.is_alive()
 
@@ -161,8 +174,116 @@ def test_who_waits_is_told_when_the_time_is_up():
         Ack(FutureProduceResult(WHERE), 0).get(0)
 
 
+def test_the_sender_is_woken_where_a_batch_is_new_or_full():
+    accumulator = RecordAccumulator(batch_size=1_000)
+    one = [(5, tail(record(b"x" * 400)))]
+    woken = [append(accumulator, WHERE, one)[1] for _ in range(4)]
+    assert woken == [True, False, True, True]  # two fit; then more than one is waiting
+
+
 def test_a_client_that_is_closed_takes_nothing():
     accumulator = RecordAccumulator()
     accumulator.close()
     with pytest.raises(kafka_errors.IllegalStateError):
         append(accumulator, WHERE, [(5, b"")])
+
+
+@given(st.lists(st.sampled_from(["waiting", "there", "lost", "one of two"]), max_size=4))
+def test_all_have_succeeded_only_where_each_has(fates):
+    """Batches of two records; of one some are told to be wrong, and of the others nothing is."""
+    acks = []
+    for fate in fates:
+        both = TailBatch(WHERE, sending._Records(NO_CODEC, 1 << 20))
+        acks += both.append_tails([(5, tail(record(b"x"))), (5, tail(record(b"y")))], 0.0)
+        if fate == "there":
+            both.complete(0, -1)
+        elif fate == "lost":
+            both.abort(kafka_errors.KafkaTimeoutError("late"))
+        elif fate == "one of two":
+            both.complete_exceptionally(ValueError("all"), [None, ValueError("y")].__getitem__)
+    assert all_succeeded(acks) == all(ack.succeeded() for ack in acks)
+    assert all_succeeded(acks) == (set(fates) <= {"there"})
+
+
+def test_records_fill_what_is_left_of_a_batch_and_go_on_in_the_next():
+    """As one call for each of them would: batches are the same, whoever hands over how many."""
+    values = [bytes([n]) * 300 for n in range(9)]
+    found = []
+    for parts in ([9], [1] * 9, [2, 5, 2]):
+        accumulator, rest = RecordAccumulator(batch_size=1_000), list(values)
+        acks = []
+        for count in parts:
+            acks += put(accumulator, *rest[:count])
+            del rest[:count]
+        batches = waiting(accumulator)
+        assert [ack._place for ack in acks] == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+        for batch in batches:
+            batch.records.close()
+        found.append([bytes(batch.records.buffer()) for batch in batches])
+    assert len(found[0]) == 5
+    assert found[1:] == found[:1] * 2
+
+
+# -- on the way out ---------------------------------------------------------------------------
+
+
+class Protocol:
+    """As much of the client's connection as a transport asks for."""
+
+    _sensors = None
+    lost: BaseException | None = None
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self.lost = error
+
+
+@pytest.fixture
+def line():
+    """A transport and the far end of its socket."""
+    send_at_once()
+    net = NetworkSelector()
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.settimeout(20)
+    transport = KafkaTCPTransport(net, near)
+    transport._protocol = Protocol()
+    with far:
+        yield net, transport, far
+        transport.abort()
+        net.close()
+
+
+def test_what_the_socket_takes_is_sent_in_one_round(line):
+    net, transport, far = line
+    transport.write(b"one")
+    transport.write(b"two")
+    net.poll(timeout_ms=0)
+    assert far.recv(100) == b"onetwo"
+    assert not transport._writing
+    transport.write(b"three")
+    net.poll(timeout_ms=0)
+    assert far.recv(100) == b"three"
+
+
+def test_what_it_does_not_take_is_sent_when_it_does_and_in_order(line):
+    net, transport, far = line
+    sent = bytes(range(256)) * (16 << 10)
+    transport.write(sent)
+    net.poll(timeout_ms=0)
+    transport.write(b"behind")
+    got = bytearray()
+    while len(got) < len(sent) + len(b"behind"):
+        got += far.recv(1 << 20)
+        net.poll(timeout_ms=0)
+    assert got == sent + b"behind"
+    assert not transport._writing
+
+
+def test_a_connection_that_has_ended_is_told(line):
+    net, transport, far = line
+    protocol = transport._protocol
+    far.close()
+    transport.write(b"into the void")
+    net.poll(timeout_ms=0)
+    assert isinstance(protocol.lost, kafka_errors.KafkaConnectionError)
+    assert not transport._writing

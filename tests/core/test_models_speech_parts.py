@@ -29,6 +29,8 @@ from pipeline.encoders.models.whisper import Word
 from pipeline.encoders.outputs import checked
 from pipeline.errors import InvalidInput
 from pipeline.fusion.linear import Fused
+from pipeline.slot.ledger import Entry, Ledger
+from pipeline.tasks.fusion_slot import Pending
 from pipeline.tasks.messages import Opened
 from pipeline.tasks.results import ResultWriter
 
@@ -262,7 +264,9 @@ def test_a_result_holds_the_text_and_the_data_of_what_was_said():
     opened = Opened(0, 0, "s", 0, SECOND_US, ("mic",), (), {"mic": 1.0}, ("speech", "plain"))
     outputs = {"speech": Said("he had", {"words": [], "a": 1}), "plain": "yes", "faces": {"n": 2}}
     fused = Fused(None, {}, {}, None)
-    found = json.loads(ResultWriter(load(LOBBY)).write(opened, outputs, {}, fused).value)
+    window = Pending(opened, Entry(opened.lane), Ledger(), None, outputs, {})
+    [record] = ResultWriter(load(LOBBY)).write([window], [fused])
+    found = json.loads(record.value)
     assert found["text"] == {"plain": "yes", "speech": "he had"}
     assert found["data"] == {"faces": {"n": 2}, "speech": {"a": 1, "words": []}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline import clock
 from pipeline.connectors.kafka.errors import reraise, translated
 from pipeline.connectors.kafka.first_contact import NetClient, check_settings_fit, refused
 from pipeline.connectors.kafka.receiving import BareSelector
-from pipeline.connectors.kafka.sending import AROUND_BYTES, Ack, append, tail
+from pipeline.connectors.kafka.sending import AROUND_BYTES, Ack, append, send_at_once, tail
 from pipeline.connectors.limits import unknown_topics
 from pipeline.errors import InvalidInput, MotetError, Problem, Refused, Unreachable
 from pipeline.slot.ports import OutRecord
@@ -79,6 +79,8 @@ _TRANSACTIONAL = {
 
 _TOPIC_LIMIT_MS = 2_000
 
+send_at_once()
+
 
 class Producer(KafkaProducer):  # type: ignore[misc]
     """A KafkaProducer that may be thrown away.
@@ -103,7 +105,7 @@ class Producer(KafkaProducer):  # type: ignore[misc]
             raise unknown_topics([f"{topic}-{partition}"])
         return numbers
 
-    def send_to(self, topic: str, partition: int, records: Iterable[OutRecord]) -> list[Ack]:
+    def send_to(self, topic: str, partition: int, records: Sequence[OutRecord]) -> list[Ack]:
         """As ``send`` of each, which all are for this partition; what stands for their futures.
 
         What the stock client asks anew of every record, the transaction and the topic, it is
@@ -115,15 +117,17 @@ class Producer(KafkaProducer):  # type: ignore[misc]
             self._wait_on_metadata(topic, self.config["max_block_ms"])
         where = KafkaPartition(topic, partition)
         self._transaction_manager.maybe_add_partition_to_transaction(where)
-        acks, to_wake = append(self._accumulator, where, map(self._written, records))
+        now_ms = clock.wall_us() // 1000
+        timed = [
+            (now_ms if record.timestamp_us is None else record.timestamp_us // 1000, tail(record))
+            for record in records
+        ]
+        longest = max((len(written) for _, written in timed), default=0)
+        self._ensure_valid_record_size(AROUND_BYTES + longest)
+        acks, to_wake = append(self._accumulator, where, timed)
         if to_wake:
             self._sender.wakeup()
         return acks
-
-    def _written(self, record: OutRecord) -> tuple[int | None, bytes]:
-        written, at_us = tail(record), record.timestamp_us
-        self._ensure_valid_record_size(AROUND_BYTES + len(written))
-        return None if at_us is None else at_us // 1000, written
 
     def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
         try:

@@ -2,20 +2,23 @@
 
 The client measures a record, locks, writes each of its headers by itself, makes a future that
 subscribes to its batch's, and wakes each of these when the batch is there: more than all that a
-result costs before it. Here a partition's records go into its batch under one lock, a header's
-name is written once and remembered, and what stands for a record's future looks at its batch's.
+result costs before it. Here a partition's records go into its batch in one loop under one lock,
+how a header begins is written once and remembered, and what stands for a record's future looks at
+its batch's.
 
 The bytes of a batch are those of the client's own (tests/core/test_kafka_sending.py), and so is
-what is done with it afterwards: sending, retries, splitting, expiry.
+what is done with it afterwards: retries, splitting, expiry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from kafka import errors as kafka_errors
+from kafka.net.transport import KafkaTCPTransport
 from kafka.producer.producer_batch import ProducerBatch
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecordsBuilder
@@ -31,12 +34,38 @@ _FORMAT = 2
 _NO_ATTRIBUTES = b"\x00"
 _NO_KEY = b"\x01"
 
+_write_on = KafkaTCPTransport._write_to_sock
+
+Timed = tuple[int, bytes]  # a record: its time in ms, and its tail
+
+
+def send_at_once() -> None:
+    """Replaces a method of the client."""
+    KafkaTCPTransport._write_to_sock = _write
+
+
+async def _write(self: Any) -> None:
+    """Sends what the socket takes; what is left is the original's, which waits for the socket.
+
+    The original waits before it sends too, though a socket nearly always takes a request: that is
+    one more round of the client's loop for each, a quarter of all that a transaction has.
+    """
+    _, error = self._sock_send()
+    if error is None:
+        self.last_write = clock.monotonic_us() / 1e6
+        await _write_on(self)
+    else:
+        self._writing = False
+        self.abort(error=error)
+
 
 def varint(number: int) -> bytes:
     """A signed number as record batches hold it: by turns 0, -1, 1, -2 ..., seven bits a byte."""
     bits = number * 2 if number >= 0 else -number * 2 - 1
     if bits < 128:
         return _ONE_BYTE[bits]
+    if bits < 1 << 14:
+        return bytes((bits & 127 | 128, bits >> 7))
     found = bytearray()
     while bits > 127:
         found.append(bits & 127 | 128)
@@ -49,9 +78,10 @@ _ONE_BYTE = [bytes([number]) for number in range(128)]
 
 
 @lru_cache(maxsize=1024)
-def _name(name: str) -> bytes:
+def _header(name: str, length: int) -> bytes:
+    """A header up to its content, which has so many bytes."""
     encoded = name.encode()
-    return varint(len(encoded)) + encoded
+    return varint(len(encoded)) + encoded + varint(length)
 
 
 def tail(record: OutRecord) -> bytes:
@@ -60,7 +90,7 @@ def tail(record: OutRecord) -> bytes:
     parts = [_NO_KEY] if key is None else [varint(len(key)), key]
     parts += (varint(len(value)), value, varint(len(headers)))
     for name, content in headers:
-        parts += (_name(name), varint(len(content)), content)
+        parts += (_header(name, len(content)), content)
     return b"".join(parts)
 
 
@@ -70,25 +100,30 @@ class _Builder(DefaultRecordBatchBuilder):  # type: ignore[misc]
     _first_timestamp: Any
     _max_timestamp: Any
 
-    def append_tail(self, offset: int, at_ms: int, tail: bytes) -> int | None:
-        """The bytes that the record takes; None where the batch is full."""
-        is_first = self._first_timestamp is None
-        if is_first:
-            self._first_timestamp = self._max_timestamp = at_ms
-        delta_ms = varint(at_ms - self._first_timestamp)
-        place = varint(offset)
-        length = 1 + len(delta_ms) + len(place) + len(tail)
-        head = varint(length) + _NO_ATTRIBUTES + delta_ms + place
-        size: int = len(head) + len(tail)
-        if not is_first and len(self._buffer) + size > self._batch_size:
-            return None
-        if at_ms > self._max_timestamp:
-            self._max_timestamp = at_ms
-        self._num_records += 1
-        self._last_offset = offset
-        self._buffer += head
-        self._buffer += tail
-        return size
+    def append_tails(self, offset: int, records: Sequence[Timed]) -> list[int]:
+        """The bytes that each takes, from the first on, until the batch is full.
+
+        An empty batch takes any one record. ``offset``: of the first of them in the batch.
+        """
+        buffer, sizes = self._buffer, list[int]()
+        for at_ms, tail in records:
+            if self._first_timestamp is None:
+                self._first_timestamp = self._max_timestamp = at_ms
+            delta_ms, place = varint(at_ms - self._first_timestamp), varint(offset)
+            length = 1 + len(delta_ms) + len(place) + len(tail)
+            head = varint(length) + _NO_ATTRIBUTES + delta_ms + place
+            size = len(head) + len(tail)
+            if offset and len(buffer) + size > self._batch_size:
+                break
+            if at_ms > self._max_timestamp:
+                self._max_timestamp = at_ms
+            buffer += head
+            buffer += tail
+            sizes.append(size)
+            self._last_offset = offset
+            offset += 1
+        self._num_records += len(sizes)
+        return sizes
 
 
 class _Records(MemoryRecordsBuilder):  # type: ignore[misc]
@@ -99,13 +134,12 @@ class _Records(MemoryRecordsBuilder):  # type: ignore[misc]
             producer_epoch=-1, base_sequence=-1, batch_size=batch_size,
         )  # fmt: skip
 
-    def append_tail(self, at_ms: int, tail: bytes) -> int | None:
+    def append_tails(self, records: Sequence[Timed]) -> list[int]:
         if self._closed:
-            return None
-        size: int | None = self._builder.append_tail(self._next_offset, at_ms, tail)
-        if size is not None:
-            self._next_offset += 1
-        return size
+            return []
+        sizes: list[int] = self._builder.append_tails(self._next_offset, records)
+        self._next_offset += len(sizes)
+        return sizes
 
 
 class Ack:
@@ -153,34 +187,42 @@ class Ack:
             raise self.exception
 
 
+def all_succeeded(acks: Sequence[Ack]) -> bool:
+    """Whether each has ``succeeded``, asked of their batches, which are few.
+
+    A batch that tells of errors is none that succeeded, though some record of it may have.
+    """
+    return all(
+        batch.is_done and batch.exception is None and batch.value[-1] is None
+        for batch in {ack._batch for ack in acks}
+    )
+
+
 class TailBatch(ProducerBatch):  # type: ignore[misc]
     """A batch of the client's whose records come as tails."""
 
     max_record_size: int
 
-    def append_tail(self, at_ms: int, tail: bytes, now_s: float) -> Ack | None:
-        """None where it is full."""
+    def append_tails(self, records: Sequence[Timed], now_s: float) -> list[Ack]:
+        """Of as many as it takes, from the first on."""
         place = self.records.next_offset()
-        size = self.records.append_tail(at_ms, tail)
-        if size is None:
-            return None
-        self.max_record_size = max(self.max_record_size, size)
+        sizes = self.records.append_tails(records)
+        if not sizes:
+            return []
+        self.max_record_size = max(self.max_record_size, *sizes)
         self.last_append = now_s
-        ack = Ack(self.produce_future, place)
-        self._record_futures.append(ack)
-        return ack
+        acks = list(map(Ack, repeat(self.produce_future), range(place, place + len(sizes))))
+        self._record_futures += acks
+        return acks
 
 
-def append(
-    accumulator: Any, where: Any, records: Iterable[tuple[int | None, bytes]]
-) -> tuple[list[Ack], bool]:
-    """Records of one partition, each its time in ms (None: now) and its tail, into its batches.
+def append(accumulator: Any, where: Any, records: Sequence[Timed]) -> tuple[list[Ack], bool]:
+    """Records of one partition into its batches.
 
     What became of each, and whether there is something for the sender to do at once. As the
     client's own ``append`` of each, but for the lock, which is taken once.
     """
     config, now_s = accumulator.config, clock.monotonic_us() / 1e6
-    now_ms = clock.wall_us() // 1000
     accumulator._appends_in_progress.increment()
     try:
         with accumulator._tp_lock(where):
@@ -188,20 +230,16 @@ def append(
                 raise kafka_errors.IllegalStateError("the producer is closed")
             waiting = accumulator._batches[where]
             batch = waiting[-1] if waiting and isinstance(waiting[-1], TailBatch) else None
-            acks: list[Ack] = []
-            is_new = False
-            for at_ms, body in records:
-                at_ms = now_ms if at_ms is None else at_ms
-                ack = None if batch is None else batch.append_tail(at_ms, body, now_s)
-                if ack is None:
-                    held = _Records(config["compression_attrs"], config["batch_size"])
-                    batch = TailBatch(where, held, now=now_s)
-                    ack = batch.append_tail(at_ms, body, now_s)
-                    assert ack is not None, "an empty batch takes any one record"
-                    waiting.append(batch)
-                    accumulator._incomplete.add(batch)
-                    is_new = True
-                acks.append(ack)
+            acks = [] if batch is None else batch.append_tails(records, now_s)
+            is_new = len(acks) < len(records)
+            while len(acks) < len(records):
+                held = _Records(config["compression_attrs"], config["batch_size"])
+                batch = TailBatch(where, held, now=now_s)
+                taken = batch.append_tails(records[len(acks) :], now_s)
+                assert taken, "an empty batch takes any one record"
+                acks += taken
+                waiting.append(batch)
+                accumulator._incomplete.add(batch)
             full = len(waiting) > 1 or (batch is not None and batch.records.is_full())
             return acks, is_new or full
     finally:

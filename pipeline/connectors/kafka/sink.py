@@ -20,6 +20,7 @@ from pipeline.connectors.kafka.errors import (
     reraise,
     translated,
 )
+from pipeline.connectors.kafka.sending import Ack, all_succeeded
 from pipeline.connectors.kafka.watchdog import Watchdog
 from pipeline.connectors.limits import check_metadata, fenced
 from pipeline.errors import Fenced, InvalidInput, MotetError, Refused, Transient, Unreachable
@@ -57,7 +58,7 @@ class KafkaSink:
         self._identity: Any = None  # the newest producer id and epoch that this sink has held
         self._verified = False  # the producer was made by the question above and is unused
         self._begun = False
-        self._sent: list[tuple[OutRecord, Any]] = []  # records of the transaction, not yet read
+        self._sent: list[tuple[OutRecord, Ack]] = []  # records of the transaction, not yet read
         self._partitions: dict[str, frozenset[int]] = {}
 
     def prepare(self) -> None:
@@ -140,12 +141,17 @@ class KafkaSink:
         """Returns once every record is acknowledged; raises the error of one that is not.
 
         The futures alone are the truth: the client's flush fails where it had to split a batch,
-        though all is well, and succeeds where a batch has expired.
+        though all is well, and succeeds where a batch has expired. All that were read already are
+        asked about no more: of an empty flush a transaction would have two turns of threads.
         """
+        if not self._sent:
+            return
         limit_s = producer.config["delivery_timeout_ms"] / 1000 + 1
-        self._watched(
-            2 * limit_s + 1, "flush", settle, producer, [f for _, f in self._sent], limit_s
-        )
+        acks = [ack for _, ack in self._sent]
+        self._watched(2 * limit_s + 1, "flush", settle, producer, acks, limit_s)
+        if all_succeeded(acks):
+            self._sent.clear()
+            return
         lost = [(record, future) for record, future in self._sent if not future.succeeded()]
         errors = [future.exception for _, future in lost if future.exception is not None]
         if any(is_too_large(error) for error in errors):
