@@ -61,6 +61,7 @@ def await_idle(page: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(300)
 def test_the_demo_ends_by_itself_and_its_results_lie_in_the_real_topic(
     kafka, ray_address, tmp_path
 ):
