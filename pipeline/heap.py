@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 
-# Objects made between two looks. Windows on their way are objects that live for some tenths of a
-# second: Python's own 700 looks through each of them twice and holds every thread for it, which
-# took 16 us a window of the standard job (docs/BENCHMARKS.md), and finds nothing.
+# Objects made between two looks, and of how many looks one goes further back. Windows on their way
+# live for some tenths of a second: after 700 objects, as Python has it, each is looked through
+# twice while all threads are held, 16 us a window (docs/BENCHMARKS.md), for nothing.
 _RUNNING = (10_000, 5, 5)
 _STARTING = 100_000
 

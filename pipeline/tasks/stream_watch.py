@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from pipeline.media.byte_order import looks_swapped
 from pipeline.record import MediaRecord
 
@@ -25,8 +23,8 @@ class StreamWatch:
         self._warnings: list[str] = []
         self.copartition_violations = 0
 
-    def known(self, input: str, partition: int) -> Container[str]:
-        """Streams whose records in this partition need no look any more."""
+    def known(self, input: str, partition: int) -> set[str]:
+        """Streams whose records in this partition need no look any more; ``look`` adds to them."""
         return self._known.setdefault((input, partition), set())
 
     def look(self, record: MediaRecord) -> None:
@@ -34,7 +32,7 @@ class StreamWatch:
         if self._partitions.setdefault(record.stream, partition) != partition:
             self._violated(record)
         else:
-            self._known.setdefault((record.input, partition), set()).add(record.stream)
+            self.known(record.input, partition).add(record.stream)
         key = (record.input, record.stream)
         if key not in self._seen:
             self._first(record)

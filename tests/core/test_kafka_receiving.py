@@ -82,7 +82,7 @@ def test_a_connection_that_ends_is_told_of(ends, transport, before):
     assert isinstance(error, kafka_errors.KafkaConnectionError)
 
 
-@pytest.mark.parametrize("version", [4, 11, 12, 13])
+@pytest.mark.parametrize("version", [4, 11, 12, 13, FetchResponse.max_version])
 def test_a_fetch_lies_in_its_frame_where_it_is_most_of_it(version):
     """And is copied where it would hold a frame that is mostly others'."""
     receiving.receive_fast()
