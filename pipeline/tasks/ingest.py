@@ -195,7 +195,9 @@ class IngestTask:
         for fetch in fetches:
             name = self._inputs[fetch.topic]
             records = self._reader.read(name, fetch.partition, fetch.records)
-            self._lanes[fetch.partition].feed.add(name, records, fetch.position)
+            replayed = self._lanes[fetch.partition].feed.add(name, records, fetch.position)
+            if replayed:  # a stage may still find that it cannot decode them
+                self._rates[name].count(now_us, replayed)
 
     def on_ends(
         self, ends: Mapping[TopicPartition, int], now_us: int, asked_us: int | None = None

@@ -30,21 +30,22 @@ class LaneFeed:
         self.waits: Waiting | None = None  # what the last step had to wait for
         self.quiet_since_us: int | None = None
 
-    def add(self, input: str, records: Sequence[LaneRecord], position: int) -> None:
-        """Takes one fetch of an input."""
+    def add(self, input: str, records: Sequence[LaneRecord], position: int) -> int:
+        """Takes one fetch of an input; how many of it were replayed."""
         lane = self.lane
         if not lane.replaying:
             self.merge.add(input, records, position)
-            return
+            return 0
         target = lane.replay_targets[input]
-        fresh = 0
+        replayed = 0
         for record in records:
             if record.offset >= target:
                 break
-            fresh += 1
+            replayed += 1
             lane.apply(record)
         lane.skip_to(input, min(position, target))
-        self.merge.add(input, records[fresh:], position)
+        self.merge.add(input, records[replayed:], position)
+        return replayed
 
     def step(self, now_us: int) -> tuple[LaneRecord, Applied] | Waiting | None:
         """Applies the next record in order, if the lane need not wait."""

@@ -9,6 +9,7 @@ from pipelines import LOBBY, SECOND_US, load
 from pipeline.batching.batch import JobResult
 from pipeline.lane import LaneCut
 from pipeline.slot.budget import WINDOW_BYTES
+from pipeline.slot.dead_letter_rate import LETTERS_MIN
 from pipeline.slot.ports import Fetch, TopicPartition
 from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.ingest_slots import RENEWED_US
@@ -162,6 +163,20 @@ def test_a_replay_says_nothing_and_the_first_cut_has_the_next_number():
     assert (opened.window, opened.start_us, opened.present) == (1, 0, ("cam",))
     assert made.cut.number == 8
     assert made.counts.records == {"cam": 1}  # the replayed one was counted before
+
+
+def test_letters_of_replayed_records_are_a_share_of_these_too():
+    """Half of what the window holds is bad, and it stays below the limit of half of all."""
+    cut = LaneCut(7, {"mic": 0, "cam": 40, "chat": 0}, {"mic": 0, "cam": 0, "chat": 0}, floor_us=0)
+    told = Told({"limits.dead_letter_rate": "50%"}, cut=cut)
+    told.fetch(*(raw("in.cam", n, n) for n in range(40)), raw("in.cam", 40, 10 * SECOND_US))
+    told.ends(mic=0, cam=41, chat=0)
+    told.pump()
+    [batch] = told.task.take_assignments(0)
+    bad = [(("in.cam", 0, n), "jpeg: broken") for n in range(LETTERS_MIN)]
+    told.task.on_batch(batch.number, [JobResult(failure="undecodable", undecodable=bad)], 0)
+    [settled, _] = told.pump()
+    assert len(settled.dead_letters) == LETTERS_MIN == 20
 
 
 def test_what_a_lane_waits_for_is_said_in_words():
