@@ -24,7 +24,8 @@ from pipeline.tasks.ingest import IngestTask
 from pipeline.tasks.lane_feed import LaneFeed
 from pipeline.tasks.starting import SlotOwner
 
-SEEDS = range(400)
+# The first two are where what is rare was found the last time: it saves the lives before.
+SEEDS = (324, 47, *range(400))
 
 Patch = pytest.MonkeyPatch
 
