@@ -35,6 +35,8 @@ class ClusterView:
     def __init__(self, heads: HeadWatch) -> None:
         self._showing = Showing("ray", heads)
         self._counted = Figures()
+        for role in ("owner", "ingest", "fusion", "encoder"):
+            self._counted.count("motet_actor_restarts_total", 0, role, "died")
         self.gone = OwnerFigures()  # of owners that are no more
         self.devices: dict[str, dict[str, object]] = {}  # replica -> what it runs on
         self._asked: dict[Any, str] = {}  # reference -> replica

@@ -7,12 +7,13 @@ What stands here is a pure function of the record's bytes and the pipeline file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pipeline.slot.ports import LogRecord
 
 Kind = Literal["audio", "image", "video", "text"]
 Reason = Literal["late", "undecodable", "too-large", "future", "encode-failed", "bad-record"]
+LETTERED: list[Reason] = [one for one in get_args(Reason) if one != "late"]  # it has its own topic
 
 
 @dataclass(frozen=True, slots=True)

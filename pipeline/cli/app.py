@@ -45,8 +45,9 @@ from pipeline.cli import (
     try_,
     validate,
 )
-from pipeline.cli.errors import guarded
-from pipeline.cli.terminal import emit
+from pipeline.cli.arguments import demand_utf8
+from pipeline.cli.errors import guarded, interrupted
+from pipeline.cli.terminal import emit, interruptible
 
 if TYPE_CHECKING:
     from pipeline.spec import PipelineSpec
@@ -127,12 +128,17 @@ def main(
     """Runs one command line (default: the process's own) and gives its exit code."""
     import sys
 
-    command = typer.main.get_command(app)
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with interruptible():
+            command = typer.main.get_command(app)
 
-    def invoke() -> None:
-        logs.begin()
-        with command.make_context("motet", given, obj=Given(cluster, resources)) as context:
-            command.invoke(context)
+            def invoke() -> None:
+                demand_utf8(given)
+                logs.begin()
+                with command.make_context("motet", given, obj=Given(cluster, resources)) as context:
+                    command.invoke(context)
 
-    return guarded(invoke, command, given)
+            return guarded(invoke, command, given)
+    except KeyboardInterrupt:
+        return interrupted("it began")

@@ -56,6 +56,17 @@ def _with_path(problem: Problem | str, path: Path) -> Problem | str:
     return problem
 
 
+def demand_utf8(arguments: Sequence[str]) -> None:
+    """Names of streams and files go into records, whose text is UTF-8; raises InvalidInput."""
+    for text in arguments:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            shown = text.encode(errors="backslashreplace").decode()
+            remedy = "rename the file or the stream; a terminal should speak UTF-8, too"
+            raise InvalidInput(Problem("argument", shown, "it is not UTF-8", remedy)) from None
+
+
 def expanded(sources: Sequence[str]) -> list[SourceFile]:
     """The files that SOURCE... names, folders walked; says what is left out. InvalidInput."""
     from pipeline.connectors.files import expand

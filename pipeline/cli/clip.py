@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COVERAGE_TOLERANCE = 1e-6
 SINGLE = (".wav", ".jpg", ".png", ".webp", ".txt")  # OUT is one file, not a folder
+START_US_MAX = (1 << 63) - 1
 ID_REMEDY = (
     "write STREAM/START_US: a result's stream and window.start_us (`motet tail FILE --json`)"
 )
@@ -97,10 +98,14 @@ def parsed_id(text: str) -> ResultId:
 
     stream, _, start = text.rpartition("/")
     try:
-        return ResultId(stream, int(start))
+        start_us = int(start)
     except ValueError:
         why = "it does not end in /START_US"
         raise InvalidInput(Problem("RESULT_ID", text, why, ID_REMEDY)) from None
+    if abs(start_us) > START_US_MAX:
+        why = "its START_US has more than 64 bits"
+        raise InvalidInput(Problem("RESULT_ID", text, why, ID_REMEDY))
+    return ResultId(stream, start_us)
 
 
 def demand_free(out: Path) -> None:

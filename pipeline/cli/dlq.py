@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 HEAD = ("reason", "input", "stage", "count", "first", "newest", "example")
 SHOWN_DEFAULT = 10
 
-app = typer.Typer(help="The dead-letter and late topics of a pipeline.", rich_markup_mode=None)
+app = typer.Typer(
+    help="The dead-letter and late topics of a pipeline.",
+    epilog="Example: motet dlq list lobby.yaml",
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

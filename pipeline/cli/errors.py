@@ -46,13 +46,18 @@ def guarded(command: Callable[[], object], root: Any = None, arguments: Sequence
     except BrokenPipeError:
         return _pipe_closed()
     except (KeyboardInterrupt, typer.Abort):
-        say("motet: error: interrupted before it was done; run the same command again")
-        return 1
+        return interrupted("it was done")
     except (Exception, SystemExit) as error:  # a user's class may call sys.exit
         if os.environ.get(DEBUG):
             traceback.print_exc()
         return report(error, root, arguments)
     return 0
+
+
+def interrupted(before: str) -> int:
+    """By Ctrl-C or SIGTERM; its line, and the exit code."""
+    say(f"motet: error: interrupted before {before}; run the same command again")
+    return 1
 
 
 def report(error: BaseException, root: Any = None, arguments: Sequence[str] = ()) -> int:

@@ -23,7 +23,9 @@ LOOK_S = 0.2
 COLUMNS = ("head", "kind", "labels", "held out", "trained", "deployed", "by", "")
 
 app = typer.Typer(
-    help="The trained heads of a pipeline: deploy, list, roll back.", rich_markup_mode=None
+    help="The trained heads of a pipeline: deploy, list, roll back.",
+    epilog="Example: motet heads list lobby.yaml",
+    rich_markup_mode=None,
 )
 
 TakenOption = Annotated[

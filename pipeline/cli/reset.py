@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.arguments import FileArgument, WaitOption, load_spec, time_us
+from pipeline.cli.arguments import FileArgument, WaitOption, load_spec
 from pipeline.cli.table import table
 from pipeline.cli.terminal import counted, emit, say, stopping
 from pipeline.errors import InvalidInput, Problem
@@ -74,6 +74,8 @@ def reset(
 
 
 def _target(to: str | None) -> Target | None:
+    from pipeline.spec.units import Wrong, parse_rfc3339_us
+
     if to is None:
         return None
     if to == "earliest":
@@ -81,10 +83,10 @@ def _target(to: str | None) -> Target | None:
     if to == "latest":
         return "latest"
     try:
-        return time_us("--to", to)
-    except InvalidInput:
-        why, remedy = "it is no place in a topic", "write earliest, latest or an RFC 3339 time"
-        raise InvalidInput(Problem("--to", to, why, remedy)) from None
+        return parse_rfc3339_us(to)
+    except Wrong as wrong:
+        remedy = f"{wrong.remedy}, or earliest or latest"
+        raise InvalidInput(Problem("--to", to, wrong.why, remedy)) from None
 
 
 def _demand_stopped(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,36 +86,37 @@ def run(
     With --until-end the last line on stdout is
     {records, windows, late, dead_letter, seconds, windows_per_second} as JSON.
     """
-    from pipeline.cli.connect import connect_for, demand_topics
-    from pipeline.cli.run_span import restricted, tell
+    with until_begun():
+        from pipeline.cli.connect import connect_for, demand_topics
+        from pipeline.cli.run_span import restricted, tell
 
-    log_as(log_format, log_level)
-    belongs({"role": "local" if local else "driver"})
-    given = tuple(sets or ())
-    file_spec = load_spec(file, given if start is None else (*given, f"start={start}"))
-    chosen = start is not None or any(one.partition("=")[0].strip() == "start" for one in given)
-    spec = restricted(file_spec, begin, end, name, start_given=chosen)
-    tell(spec, file_spec)
-    spec = with_changes(spec)
-    cluster = None if local else cluster_host(context, file)
-    connector = connect_for(spec, wait=wait)
-    demand_topics(connector, spec, create_command(file, spec, file_spec))
-    if local:
-        demand_gpus(spec)
-    # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
-    # that is missing need not wait for
-    from pipeline.encoders.checking import check_encoders
-    from pipeline.fusion.rules import Fuser
+        log_as(log_format, log_level)
+        belongs({"role": "local" if local else "driver"})
+        given = tuple(sets or ())
+        file_spec = load_spec(file, given if start is None else (*given, f"start={start}"))
+        chosen = start is not None or any(one.partition("=")[0].strip() == "start" for one in given)
+        spec = restricted(file_spec, begin, end, name, start_given=chosen)
+        tell(spec, file_spec)
+        spec = with_changes(spec)
+        cluster = None if local else cluster_host(context, file)
+        connector = connect_for(spec, wait=wait)
+        demand_topics(connector, spec, create_command(file, spec, file_spec))
+        if local:
+            demand_gpus(spec)
+        # torch comes with it: seconds that a mistake in the file, a broker that is away and a topic
+        # that is missing need not wait for
+        from pipeline.encoders.checking import check_encoders
+        from pipeline.fusion.rules import Fuser
 
-    host = cluster or local_host()
-    lengths, sequences = check_encoders(spec)
-    Fuser.of(spec, lengths)  # a head that does not fit is told before anything starts
-    teaching = None
-    if page and not until_end:
-        command = train_command(str(file), given)
-        spec, teaching = begin_teaching(
-            spec, connector, lengths, command, sequences=bool(sequences)
-        )
+        host = cluster or local_host()
+        lengths, sequences = check_encoders(spec)
+        Fuser.of(spec, lengths)  # a head that does not fit is told before anything starts
+        teaching = None
+        if page and not until_end:
+            command = train_command(str(file), given)
+            spec, teaching = begin_teaching(
+                spec, connector, lengths, command, sequences=bool(sequences)
+            )
     summary, stopped = run_pipeline(
         host, spec, connector, until_end=until_end, page=page, teaching=teaching
     )
@@ -123,6 +126,16 @@ def run(
         say("motet: stopped; what was committed stays, and the next run goes on from there")
     elif until_end:
         emit(json.dumps(summary))
+
+
+@contextmanager
+def until_begun() -> Iterator[None]:
+    """Who is stopped before anything was read has nothing to drain: that is no error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("motet: stopped before it began; nothing was read")
+        raise typer.Exit from None
 
 
 def with_changes(spec: PipelineSpec) -> PipelineSpec:
@@ -187,11 +200,11 @@ def run_pipeline(
     teaching: Teaching | None = None,
 ) -> tuple[RunSummary, bool]:
     """The summary, and whether the user stopped it before the end that was asked for."""
-    from pipeline.evaluation.live import live_evaluation
-    from pipeline.monitor import serve
-    from pipeline.tasks.host import RunControl, summary
-
     with stopping() as stop:
+        from pipeline.evaluation.live import live_evaluation
+        from pipeline.monitor import serve
+        from pipeline.tasks.host import RunControl, summary
+
         shown = page and not until_end
         # a run that takes over from one on this machine has the port once the other has ended
         live = live_evaluation(spec, connector, say)

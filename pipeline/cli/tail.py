@@ -147,6 +147,8 @@ class _Reader:
         self._poll = select.poll()
         self._known = True
         try:
+            if sys.stdout is None:  # closed before we began
+                raise ValueError
             self._poll.register(sys.stdout.fileno(), 0)
         except (OSError, ValueError):
             self._known = False

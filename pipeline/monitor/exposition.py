@@ -21,7 +21,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def exposition(figures: Figures) -> bytes:
-    """Every metric of the catalogue that has a value; its series by their labels."""
+    """Every metric of the catalogue, and its series by their labels; some have none yet."""
     registry = CollectorRegistry()
     registry.register(_Figures(figures))
     return generate_latest(registry)
@@ -38,9 +38,7 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name in METRICS:
-            family = _family(name, self._figures)
-            if family.samples:
-                yield family
+            yield _family(name, self._figures)
 
 
 def _family(name: str, figures: Figures) -> Metric:

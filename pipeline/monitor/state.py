@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pipeline.monitor.answers import answers_to
 from pipeline.monitor.sampler import QUANTILES_US, RATES_US, Recent
@@ -33,12 +33,10 @@ from pipeline.monitor.state_parts import (
     totals,
     trouble,
 )
-from pipeline.record import Reason
+from pipeline.record import LETTERED
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.view import LaneView, Snapshot
-
-LETTERED = [reason for reason in get_args(Reason) if reason != "late"]  # that has its own topic
 
 _Json = dict[str, Any]
 

@@ -118,6 +118,7 @@ def dead_letters(recent: Recent | None) -> list[_Json]:
     return [
         {"reason": labels[0], "count": round(count), "lately": round(lately.get(labels, 0.0))}
         for labels, count in sorted(counts, key=lambda one: (-one[1], one[0]))
+        if count
     ]
 
 

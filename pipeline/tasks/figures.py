@@ -69,6 +69,10 @@ class Figures:
             counts[bisect_left(bounds, value)] += 1
         histogram.total += sum(values)
 
+    def begin(self, name: str, *labels: str) -> None:
+        """A histogram of nothing yet: a series that is there before has growth with its first."""
+        self._histogram(name, labels)
+
     def gauge(self, name: str, value: float, *labels: str) -> None:
         self.gauges[name, labels] = [value]
 

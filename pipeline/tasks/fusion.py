@@ -70,8 +70,10 @@ class FusionTask:
         )
         self._slots: dict[int, Slot] = {}
         self._vector_stages = frozenset(lengths)
-        self.totals = Totals()
+        self.totals = Totals.begun(spec.inputs)
         self.figures = Figures()
+        self.figures.begin("motet_end_to_end_seconds")
+        self.figures.begin("motet_commit_seconds")
         for slot in slots:
             self.take_slot(slot)
         self._drift = DriftWatch(self.figures, self._model.fuser, spec.fusion.normalize)

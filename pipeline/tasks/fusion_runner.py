@@ -91,7 +91,9 @@ class FusionRunner:
         self._cuts: dict[int, int] = {}
         self._figures_us = now_us()  # when those of ``state`` were copied
         self._counted = True  # something since then
-        self.state = FusionState(0, True, Totals(), {}, Figures(), task.head_hash)
+        self.state = FusionState(
+            0, True, task.totals.copy(), {}, task.figures.copy(), task.head_hash
+        )
 
     def deliver(self, deliveries: Deliveries) -> None:
         """From any one thread: messages by slot, in order."""

@@ -68,7 +68,7 @@ class IngestTask:
             name: DeadLetterRate(name, spec.limits.dead_letter_rate) for name in spec.inputs
         }
         lane_spec = spec.lane_spec()
-        self._shown = IngestFigures(self._topics, lane_spec)
+        self._shown = IngestFigures(self._topics, spec.stages, lane_spec)
         self._ends = ends
         self._slots = IngestSlots(
             spec.limits.in_flight_bytes,

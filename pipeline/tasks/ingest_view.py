@@ -34,7 +34,7 @@ class IngestFigures:
     What is committed is not counted here but in ``Totals``: it must be counted once.
     """
 
-    def __init__(self, topics: Mapping[str, str], spec: LaneSpec) -> None:
+    def __init__(self, topics: Mapping[str, str], stages: Iterable[str], spec: LaneSpec) -> None:
         """``topics`` by input."""
         self._topics = topics
         self._bounds = {rule.name: rule.bound_us for rule in spec.inputs if rule.gating}
@@ -45,6 +45,9 @@ class IngestFigures:
             rule.name: spec.hold_us - rule.bound_us - spec.idle_us // 2 for rule in spec.inputs
         }
         self._figures = Figures()
+        for stage in stages:
+            for name in ("batch_size", "queue_seconds", "compute_seconds"):
+                self._figures.begin(f"motet_stage_{name}", stage)
         self._newest: dict[str, int] = {}
         self._reached: dict[int, dict[str, int]] = {}
         self._since: dict[str, tuple[int, int]] = {}  # stage: when it was looked at, busy by then

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TypeVar
 
+from pipeline.record import LETTERED
 from pipeline.tasks.figures import Figures
 from pipeline.tasks.messages import Counts
 
+FATES = ("fused", "late", "dead_letter")
 _K = TypeVar("_K")
 
 
@@ -27,6 +31,18 @@ class Totals:
     @property
     def dead_letter(self) -> int:
         return sum(self.dead_letters.values())
+
+    @classmethod
+    def begun(cls, inputs: Iterable[str]) -> Totals:
+        """Nothing yet, of each input: a series that is there before has growth with its first."""
+        names = tuple(inputs)
+        return cls(
+            records=dict.fromkeys(names, 0),
+            record_bytes=dict.fromkeys(names, 0),
+            fates=dict.fromkeys(product(names, FATES), 0),
+            incomplete=dict.fromkeys(names, 0),
+            dead_letters=dict.fromkeys(LETTERED, 0),
+        )
 
     def add_counts(self, counts: Counts) -> None:
         _add(self.records, counts.records)

@@ -107,6 +107,7 @@ def test_one_file_alone_and_a_window_that_is_covered_in_part(motet, recorded, tm
         ("s/0", "holds no such result"),
         (f"s9/{BEGIN_US}", "holds no such result"),
         ("s/0/later", "it does not end in /START_US"),
+        (f"s/{1 << 63}", "its START_US has more than 64 bits"),
     ],
 )
 def test_a_result_that_is_not_there_says_what_to_write(motet, recorded, tmp_path, result_id, why):

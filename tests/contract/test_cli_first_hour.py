@@ -43,21 +43,45 @@ def test_ctrl_c_ends_a_command_at_once_that_waits_for_the_first_answer(start, tm
     assert waiting.err.splitlines()[-1].startswith("motet: error: interrupted before it was done")
 
 
-def test_ctrl_c_in_the_first_moments_is_no_traceback(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("run {file} --local --wait", 0, "motet: stopped before it began; nothing was read"),
+        ("run {file}", 0, "motet: stopped before it began; nothing was read"),
+        ("tail {file} --wait", 1, "motet: error: interrupted before it was done; run the same"),
+    ],
+)
+def test_what_waits_for_a_broker_ends_in_a_line_by_either_signal(
+    start, make_file, prefix, kafka, command, code, said, number
+):
+    file = make_file(prefix)
+    file.write_text(file.read_text().replace(kafka, "127.0.0.1:1"))
+    waiting = start(*command.format(file=file).split())
+    await_that("that it waits", lambda: "waiting for a broker" in waiting.err)
+    waiting.signal(number)
+    assert waiting.wait() == code
+    assert waiting.err.splitlines()[-1].startswith(said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_the_first_moments_is_no_traceback(tmp_path, number):
     """While it imports: the signal comes at the entry point's first line."""
     code = (
         "import sys, signal, importlib.abc\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background
         "class Asked(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'typer': signal.raise_signal(signal.SIGINT)\n"
+        f"        if name == 'typer': signal.raise_signal({int(number)})\n"
         "sys.meta_path.insert(0, Asked())\n"
         "from actors.__main__ import main\n"
         "sys.exit(main())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "motet: error: interrupted before it began\n"
+    assert done.stderr == (
+        "motet: error: interrupted before it began; run the same command again\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["--version", "schema"])

@@ -270,8 +270,9 @@ def test_a_run_that_is_at_work_is_not_moved_under(user, motet, start, prefix, ma
 @pytest.mark.parametrize(
     ("to", "said"),
     [
-        ("yesterday", "--to = yesterday: it is no place in a topic; write earliest, latest or an"),
-        ("12", "--to = 12: it is no place in a topic"),
+        ("yesterday", "--to = yesterday: is not an RFC 3339 time; write it with its offset, such"),
+        ("1900-01-01T00:00:00Z", "is before 1970; give a time that Kafka's timestamps can have"),
+        ("12", "--to = 12: is not an RFC 3339 time"),
     ],
 )
 def test_a_place_that_is_none_is_refused(motet, prefix, make_file, to, said):

@@ -147,6 +147,13 @@ def test_the_exit_code_is_that_of_the_error(capsys, monkeypatch, error, code, sa
     assert err.count("\n") == 1
 
 
+def test_an_argument_that_is_not_utf8_is_named_and_nothing_is_done(capsys):
+    assert main(["publish", "--topic", "t", "--stream", "x\udcff", "n.txt"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "motet: error: argument = x\\udcff: it is not UTF-8; "
+    )
+
+
 def test_a_traceback_is_shown_where_it_is_asked_for(capsys, monkeypatch):
     monkeypatch.setenv("MOTET_DEBUG", "1")
     assert guarded(raising(MotetError("broke"))) == 1

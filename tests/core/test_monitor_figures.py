@@ -50,10 +50,11 @@ def whole() -> Figures:
     return made
 
 
-def test_every_metric_of_the_catalogue_has_its_type_and_its_help():
+@pytest.mark.parametrize("figures", [whole(), Figures()], ids=["counted", "at the start"])
+def test_every_metric_of_the_catalogue_has_its_type_and_its_help(figures):
     families = {
         family.name: family
-        for family in text_string_to_metric_families(exposition(whole()).decode())
+        for family in text_string_to_metric_families(exposition(figures).decode())
     }
     assert set(families) == {name.removesuffix("_total") for name in METRICS}
     for name, metric in METRICS.items():

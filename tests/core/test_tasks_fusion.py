@@ -20,6 +20,7 @@ from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FIGURES_US, OWNER_CHECK_US, FusionRunner
 from pipeline.tasks.fusion_slot import Slot
 from pipeline.tasks.messages import Counts, Cut, Opened, Produced, Settled
+from pipeline.tasks.totals import FATES
 
 LENGTHS = {"sound": 8, "colour": 24, "words": 8}
 LETTER = OutRecord("out.dead", 0, b"s", b"letter", [])
@@ -46,6 +47,11 @@ def cut(number: int, lane: int = 0, records: int = 0, last: bool = False) -> Cut
     fates = {("cam", "fused"): records}
     counts = Counts({"cam": records}, {"cam": 9 * records}, 1, 2, fates, {"mic": 1})
     return Cut(lane, LaneCut(number, positions, positions), counts, last)
+
+
+def some(counts: dict) -> dict:
+    """Those that there are any of."""
+    return {key: count for key, count in counts.items() if count}
 
 
 @pytest.fixture
@@ -187,18 +193,18 @@ def test_the_last_of_a_lane_does_not_wait_for_the_interval(task):
 def test_counts_are_added_where_their_cut_is_committed(task):
     task.on_messages(0, [cut(1, records=3), opened(1, "colour"), cut(2, records=4)])
     assert task.due(SECOND_US)[0].cuts[0].number == 1
-    assert task.totals.records == {}
+    assert task.totals.records == {"mic": 0, "cam": 0, "chat": 0}
     task.on_committed(0)
-    assert task.totals.records == {"cam": 3}
+    assert some(task.totals.records) == {"cam": 3}
     assert (task.totals.late, task.totals.forced, task.totals.windows) == (1, 2, 0)
     task.on_messages(0, [gave(1, "colour", letters=[LETTER]), cut(3, records=5)])
     task.due(2 * SECOND_US)
-    assert task.totals.records == {"cam": 3}
+    assert some(task.totals.records) == {"cam": 3}
     task.on_committed(0)
-    assert task.totals.records == {"cam": 12}
-    assert task.totals.record_bytes == {"cam": 108}
-    assert task.totals.fates == {("cam", "fused"): 12}
-    assert task.totals.incomplete == {"mic": 3}
+    assert some(task.totals.records) == {"cam": 12}
+    assert some(task.totals.record_bytes) == {"cam": 108}
+    assert some(task.totals.fates) == {("cam", "fused"): 12}
+    assert some(task.totals.incomplete) == {"mic": 3}
     assert (task.totals.windows, task.totals.dead_letter, task.totals.late) == (1, 1, 3)
 
 
@@ -340,7 +346,7 @@ def test_cuts_without_output_are_committed_too(loop):
     [(cuts, records)] = committer.batches
     assert (cuts[0].number, records) == (1, [])
     state = loop.runner.state
-    assert (state.totals.records, state.totals.windows, state.cuts) == ({"cam": 3}, 0, {0: 1})
+    assert (some(state.totals.records), state.totals.windows, state.cuts) == ({"cam": 3}, 0, {0: 1})
     assert state.figures.value("motet_commits_total", "committed") == 1
 
 
@@ -403,6 +409,25 @@ def test_a_transaction_has_its_figures(loop):
     assert 20 <= whole.total < 20 + PATIENCE_S
 
 
+def test_what_will_be_counted_stands_at_0_from_the_start(task):
+    """An alert on growth would miss the first of each otherwise."""
+    counters = task.totals.figures().counters
+    assert set(counters.values()) == {0}
+    for name in ("mic", "cam", "chat"):
+        assert counters.keys() >= {
+            ("motet_records_total", (name,)),
+            ("motet_record_bytes_total", (name,)),
+            ("motet_windows_incomplete_total", (name,)),
+            *(("motet_record_fates_total", (name, fate)) for fate in FATES),
+        }
+    assert ("motet_dead_letters_total", ("undecodable",)) in counters
+    assert ("motet_dead_letters_total", ("late",)) not in counters  # that has a topic of its own
+    assert {name for name, _ in task.figures.histograms} >= {
+        "motet_commit_seconds",
+        "motet_end_to_end_seconds",
+    }
+
+
 def test_a_transaction_that_is_under_way_when_it_is_stopped_is_counted(loop):
     loop.runner.deliver({0: [opened(1, "colour"), gave(1, "colour"), cut(1, records=3)]})
     assert loop.committers[0].entered.acquire(timeout=PATIENCE_S)
@@ -410,6 +435,6 @@ def test_a_transaction_that_is_under_way_when_it_is_stopped_is_counted(loop):
     loop.committers[0].turn.release()
     loop.ended.result(PATIENCE_S)
     state = loop.runner.state
-    assert (state.totals.windows, state.totals.records, state.cuts) == (1, {"cam": 3}, {0: 1})
+    assert (state.totals.windows, some(state.totals.records), state.cuts) == (1, {"cam": 3}, {0: 1})
     assert state.figures.value("motet_commits_total", "committed") == 1
     assert state.idle

@@ -279,6 +279,12 @@ def test_up_to_the_ends_all_is_closed_and_said_once(empty):
     assert task.take_deliveries() == {}
 
 
+def test_what_a_stage_will_be_seen_to_take_is_there_from_the_start():
+    shown = Told().task.view(0, 0).figures.histograms
+    for name in ("batch_size", "queue_seconds", "compute_seconds"):
+        assert shown[f"motet_stage_{name}", ("colour",)].count == 0
+
+
 def test_what_an_ingest_half_shows():
     told = Told({"slots": 2}, lanes=(0, 1))
     wall_us = 100 * SECOND_US
