@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from pipeline.slot.ports import LogRecord
+from pipeline.slot.ports import Headers, LogRecord
 
 Kind = Literal["audio", "image", "video", "text"]
 Reason = Literal["late", "undecodable", "too-large", "future", "encode-failed", "bad-record"]
@@ -35,6 +35,11 @@ class Facts:
     height: int = 0
     frames: int = 0  # that are shown
     duration_us: int = 0
+
+
+def header_texts(headers: Headers) -> dict[str, str]:
+    """By name, of equal names the last; empty where a header has no value."""
+    return {name: (value or b"").decode("utf-8", "replace") for name, value in headers}
 
 
 class MediaRecord(NamedTuple):

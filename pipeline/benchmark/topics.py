@@ -52,7 +52,7 @@ def fill(
     with closing(connector.publisher()) as publisher:
         for number in range(job.records(windows)):
             record = job.record(number, source, begin_us, payloads)
-            size_bytes += len(record.value)
+            size_bytes += len(record.value or b"")
             publisher.send(record)
         publisher.flush()
     return size_bytes

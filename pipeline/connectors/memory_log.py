@@ -57,7 +57,7 @@ class PartitionLog:
             )
         )
         self.end = offset + 1
-        self._bytes += len(record.value)
+        self._bytes += len(record.value or b"")
         if self._retention_bytes is not None:
             self._retain(self._retention_bytes)
         return offset

@@ -17,6 +17,7 @@ from pipeline.connectors.files import FileRecord, Timeline
 from pipeline.connectors.partitioner import partition_for
 from pipeline.connectors.publish import SOURCE_PREFIX
 from pipeline.errors import InvalidInput, Problem, Transient
+from pipeline.record import header_texts
 from pipeline.slot.ports import Connector, LogRecord, Source, TopicInfo, TopicPartition
 from pipeline.spec.units import Wrong, format_rfc3339, parse_rfc3339_us
 
@@ -86,7 +87,7 @@ def _note(
     numbers = [n for n, (key, _) in missing.items() if key == record.key]
     if not numbers:
         return
-    said = {name: value.decode(errors="replace") for name, value in record.headers}
+    said = header_texts(record.headers)
     source, sequence = said.get("ce_source", ""), said.get("ce_sequence", "")
     for number in numbers:
         if source in missing[number][1] and sequence.isdecimal():

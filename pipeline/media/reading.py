@@ -177,7 +177,7 @@ class _InputReader:
             )
         return MediaRecord(self._name, stream, ts_us, end_us, facts, payload, record)
 
-    def _stream(self, record: LogRecord, headers: Mapping[str, bytes]) -> str:
+    def _stream(self, record: LogRecord, headers: Mapping[str, bytes | None]) -> str:
         if self._header is not None:
             raw = headers.get(self._header)
         elif self._rules.stream == "partition":

@@ -11,6 +11,7 @@ from pipeline.connectors.topic_reader import Positions, TopicReader
 from pipeline.errors import MotetError
 from pipeline.monitor.events import event_id
 from pipeline.monitor.reader import QUEUE_RECORDS, Reader, Result
+from pipeline.record import header_texts
 from pipeline.slot.ports import Connector, Control, LogRecord, TopicPartition
 
 HISTORY_RECORDS = 200  # of each partition, read when somebody begins to look
@@ -172,6 +173,6 @@ class ResultFeed:
 
 def _result(record: LogRecord) -> Result:
     stream = (record.key or b"").decode("utf-8", "replace")
-    ce_id = dict(record.headers).get("ce_id", b"").decode("utf-8", "replace")
+    ce_id = header_texts(record.headers).get("ce_id")
     place = f"{record.partition}-{record.offset}"
     return Result(ce_id or place, stream, record.value or b"", record.partition)

@@ -53,7 +53,7 @@ class Sender:
             if self._closed or not records:
                 return
             self._queue.extend(records)
-            self._waiting_bytes += sum(len(record.value) for record in records)
+            self._waiting_bytes += sum(len(record.value or b"") for record in records)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="monitor-speak", daemon=True)
                 self._thread.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]  # Kafka knows a header without a value
 
 
 class TopicPartition(NamedTuple):
@@ -36,7 +36,7 @@ class OutRecord(NamedTuple):
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: Headers
     timestamp_us: int | None = None  # None: when it is produced
 

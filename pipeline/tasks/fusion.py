@@ -240,7 +240,7 @@ class FusionTask:
                     self._add_own(self._stage_outputs, window)
             results = model.writer.write(windows, fused)
             for window, whole, result in zip(windows, fused, results, strict=True):
-                if len(result.value) > self._result_bytes:
+                if len(result.value or b"") > self._result_bytes:
                     result = self._cut_down(window, whole, result)
                 window.ledger.complete(window.entry, (result, *window.beside))
         if self._spans is not None:
@@ -280,7 +280,7 @@ class FusionTask:
 
     def _fits(self, record: OutRecord) -> bool:
         limit = self._message_bytes.get(record.topic)
-        if limit is None or len(record.value) + AROUND_BYTES <= limit:
+        if limit is None or len(record.value or b"") + AROUND_BYTES <= limit:
             return True
         return batch_bytes(record) <= limit
 

@@ -22,6 +22,7 @@ from pipeline.tasks.fetch_reader import FetchReader
 from pipeline.tasks.ingest_slots import IngestSlots, LaneState
 from pipeline.tasks.ingest_view import IngestFigures, IngestView
 from pipeline.tasks.lane_feed import LaneFeed
+from pipeline.tasks.late_watch import LateWatch
 from pipeline.tasks.letters import LetterBox
 from pipeline.tasks.messages import Deliveries, Produced
 from pipeline.tasks.span import SpanFilter, Wanted
@@ -85,6 +86,9 @@ class IngestTask:
         self.watch = StreamWatch()
         self._reader = FetchReader(spec, self.watch, self._shown)
         self._continuity = Continuity(self.watch.warn)
+        self._late = LateWatch(
+            self.watch.warn, self._topics, spec.outputs.late, spec.limits.open_bytes
+        )
         for slot, lanes in cuts.items():
             self.take_slot(slot, lanes)
 
@@ -317,6 +321,7 @@ class IngestTask:
             self._continuity.applied(body)
         if self._span.limited:
             applied = self._span.applied(record, applied)
+        self._late.applied(record, applied, now_us)
         tally.forced += applied.forced
         tally.record(record, applied.fused)
         if applied.late:
@@ -328,7 +333,7 @@ class IngestTask:
             self._flow.close(lane, state, applied.closed, now_us, record.append_us)
 
     def _produce(self, lane: int, state: LaneState, record: OutRecord) -> None:
-        self._budgets[state.slot].take(lane, len(record.value) + WINDOW_BYTES)
+        self._budgets[state.slot].take(lane, len(record.value or b"") + WINDOW_BYTES)
         self._deliveries[state.slot].append(Produced(lane, record))
 
     def _cut(self, lane: int, state: LaneState, now_us: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.batching.batch import RecordId
 from pipeline.connectors.limits import batch_bytes
-from pipeline.record import Reason, UnsoundRecord
+from pipeline.record import Reason, UnsoundRecord, header_texts
 from pipeline.slot.ports import Headers, LogRecord, OutRecord
 
 REASON = "motet-reason"
@@ -77,16 +77,17 @@ class LetterBox:
         return letter if self._fits(letter) else _emptied(letter)
 
     def _copy(self, topic: str, record: LogRecord, headers: Headers) -> OutRecord:
-        value = record.value or b""
+        value = record.value
         kept = [h for h in record.headers if not h[0].startswith("motet-")]
         letter = OutRecord(topic, record.partition, record.key, value, (*kept, *headers))
-        if len(value) <= self._value_bytes_max and self._fits(letter):
+        if len(value or b"") <= self._value_bytes_max and self._fits(letter):
             return letter
         letter = _emptied(letter)
         if self._fits(letter):
             return letter
-        # What fills it is the key or a header: where it lies in its input is told all the same.
-        return letter._replace(key=None, headers=letter.headers[len(kept) :])
+        # What fills it is a header or the key: where it lies in its input is told all the same.
+        letter = letter._replace(headers=letter.headers[len(kept) :])
+        return letter if self._fits(letter) else letter._replace(key=None)
 
     def _fits(self, letter: OutRecord) -> bool:
         limit = self._message_bytes.get(letter.topic)
@@ -95,11 +96,11 @@ class LetterBox:
 
 def reason_of(letter: OutRecord) -> str:
     """Of a late record or a dead letter, as its header says."""
-    return next((value.decode() for name, value in letter.headers if name == REASON), "unknown")
+    return header_texts(letter.headers).get(REASON, "unknown")
 
 
 def _emptied(letter: OutRecord) -> OutRecord:
-    size = ("motet-original-bytes", str(len(letter.value)).encode())
+    size = ("motet-original-bytes", str(len(letter.value or b"")).encode())
     return letter._replace(value=b"", headers=(*letter.headers, size))
 
 

@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from pipeline.connectors.spans import read_spans
+from pipeline.record import header_texts
 from pipeline.slot.ports import Connector, LogRecord, OutRecord, TopicPartition
 from pipeline.tasks.results import rfc3339
 
@@ -30,7 +31,7 @@ class Missing(NamedTuple):
 
 def places_of(letter: LogRecord) -> list[Place]:
     """Where the originals of an entry lie: one, or all that a failed window had read."""
-    headers = {name: value.decode("utf-8", "replace") for name, value in letter.headers}
+    headers = header_texts(letter.headers)
     if "motet-topic" in headers:
         partition, offset = int(headers["motet-partition"]), int(headers["motet-offset"])
         return [(headers["motet-topic"], partition, offset)]
@@ -131,4 +132,4 @@ def _again(record: LogRecord, time_us: int, topic: str) -> OutRecord:
     headers = [header for header in record.headers if not header[0].startswith(OWN)]
     if all(name != "ce_time" for name, _ in headers):
         headers.append(("ce_time", rfc3339(time_us)))
-    return OutRecord(topic, record.partition, record.key, record.value or b"", tuple(headers))
+    return OutRecord(topic, record.partition, record.key, record.value, tuple(headers))

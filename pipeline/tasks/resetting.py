@@ -11,7 +11,7 @@ from typing import Literal
 from pipeline.errors import MotetError, Transient
 from pipeline.lane.record import LaneCut
 from pipeline.media.reading import Reader, rules_of
-from pipeline.record import UnsoundRecord
+from pipeline.record import UnsoundRecord, header_texts
 from pipeline.slot.ports import Committed, Connector, Control, LogRecord, Sink, TopicPartition
 from pipeline.slot.reset import (
     Standing,
@@ -178,7 +178,7 @@ def _records(
 
 def _window_end_us(result: LogRecord) -> int | None:
     try:
-        return parse_rfc3339_us(dict(result.headers)["ce_time"].decode())
+        return parse_rfc3339_us(header_texts(result.headers)["ce_time"])
     except (KeyError, ValueError, Wrong):
         return None
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pipeline.connectors.partitioner import partition_for
 from pipeline.connectors.spans import read_spans
 from pipeline.media.reading import Reader, rules_of
-from pipeline.record import MediaRecord
+from pipeline.record import MediaRecord, header_texts
 from pipeline.slot.ports import Connector, Control, LogRecord, Source, TopicPartition
 from pipeline.spec import PipelineSpec, Span
 
@@ -90,7 +90,7 @@ class WindowMedia:
         spans = appended_since(control, late_topic, [lane], self._spec, wanted.start_us)
         late = set()
         for record in read_spans(source, spans, self._stopped):
-            headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+            headers = header_texts(record.headers)
             if str(wanted.start_us) in headers.get("motet-windows", "").split(","):
                 topic, partition = headers["motet-topic"], int(headers["motet-partition"])
                 late.add((topic, partition, int(headers["motet-offset"])))

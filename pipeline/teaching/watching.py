@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline import clock
 from pipeline.connectors.topic_reader import Positions, TopicReader, missing
+from pipeline.record import header_texts
 from pipeline.slot.ports import Connector, Control, LogRecord, Publisher, TopicPartition
 from pipeline.teaching.book import LABELS_MAX, Book, label_record
 from pipeline.teaching.pool import WINDOWS_MAX, Key, Pool, Projector, Seen, seen_of
@@ -168,7 +169,7 @@ class Watch:
         label_row = change_of(parsed(record.value, record.key))
         if isinstance(label_row, str):
             return  # live evaluation counts it, training refuses it
-        id = dict(record.headers).get("ce_id", b"").decode("utf-8", "replace")
+        id = header_texts(record.headers).get("ce_id", "")
         with self._changed:
             if self._book.read(label_row, id):
                 self._pool.labelled(Key(*label_row[:3]), label_row.label)

@@ -168,6 +168,21 @@ def test_records_come_back_in_order_with_all_they_carry(world):
     assert before_us <= read[2].timestamp_us <= clock.wall_us()
 
 
+def test_what_has_no_value_is_written_without_one(world):
+    """A tombstone, and a header of which Kafka's other clients know that it may have none."""
+    partition = world.partition()
+    sink = world.opened_sink()
+    sink.begin()
+    record = OutRecord(*partition, b"k", None, [("h", None), ("g", b""), ("h", b"1")], 1_000_000)
+    sink.produce([record])
+    sink.commit()
+    source = world.source()
+    source.assign({partition: 0})
+    [read] = read_to(source, {partition: 1})
+    assert (read.key, read.value) == (b"k", None)
+    assert list(read.headers) == record.headers
+
+
 def test_a_topic_with_append_time_stamps_records_itself(world):
     partition = world.partition(message_timestamp_type="LogAppendTime")
     before_us = clock.wall_us() // 1000 * 1000

@@ -102,12 +102,14 @@ def test_no_letter_is_larger_than_its_topic_takes():
 
 
 @pytest.mark.parametrize(
-    "huge", [{"key": b"k" * 700}, {"headers": [("h", b"x" * 700)]}], ids=["key", "header"]
+    ("huge", "key"),
+    [({"key": b"k" * 700}, None), ({"headers": [("h", b"x" * 700)]}, RECORD.key)],
+    ids=["key", "header"],
 )
-def test_a_key_or_header_that_fills_a_letter_is_left_out_with_the_value(box, huge):
+def test_a_key_or_header_that_fills_a_letter_is_left_out_with_the_value(box, huge, key):
     letter = box.unsound(UnsoundRecord("chat", "bad-record", "no", RECORD._replace(**huge)))
     assert batch_bytes(letter) <= 700
-    assert (letter.key, letter.value) == (None, b"")
+    assert (letter.key, letter.value) == (key, b"")
     headers = dict(letter.headers)
     assert headers["motet-original-bytes"] == b"9"
     assert headers["motet-offset"] == b"41"
@@ -127,8 +129,15 @@ def test_a_record_without_key_or_value_keeps_it_so(box):
     letter = box.unsound(
         UnsoundRecord("chat", "bad-record", "no key", RECORD._replace(key=None, value=None))
     )
-    assert letter.key is None
-    assert letter.value == b""
+    assert (letter.key, letter.value) == (None, None)
+
+
+def test_a_header_without_a_value_stays_so(box):
+    headers = [("h", None), ("ce_time", None)]
+    letter = box.unsound(
+        UnsoundRecord("chat", "bad-record", "no", RECORD._replace(headers=headers))
+    )
+    assert list(letter.headers[:2]) == headers
 
 
 @pytest.mark.parametrize("error", ["x" * 5_000, "é" * 5_000, "half a pair: \ud800 "])

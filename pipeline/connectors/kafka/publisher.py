@@ -75,7 +75,8 @@ class KafkaPublisher:
             record.topic,
             record.value,
             record.key,
-            list(record.headers),
+            # the client takes no header without a value: an empty one is nearest to it
+            [(name, value or b"") for name, value in record.headers],
             record.partition,
             None if at_us is None else at_us // 1000,
         )

@@ -176,15 +176,15 @@ class _Batch:
             count, at = _varint(data, at)
             if count < 0:
                 raise ValueError(f"{count} headers")
-            headers: list[tuple[str, bytes]] = []
+            headers: list[tuple[str, bytes | None]] = []
             while count:
                 count -= 1
                 name, at = _field(data, at)
                 if name is None:
                     raise ValueError("a header without a name")
                 content, at = _field(data, at)
-                # the client gives a header without a value as one of None, too
-                headers.append((name.decode(), content))  # type: ignore[arg-type]
+                # A name is text by the protocol, which no broker checks.
+                headers.append((name.decode(errors="backslashreplace"), content))
             if at != stop or at > end:
                 raise ValueError(f"a record of {length} bytes ends elsewhere")
             at_ms = first_ms + delta_ms if append_ms is None else append_ms

@@ -32,7 +32,7 @@ AROUND_BYTES = (
 )
 _FORMAT = 2
 _NO_ATTRIBUTES = b"\x00"
-_NO_KEY = b"\x01"
+_NONE = b"\x01"  # the length -1: of a key or a value that is not there
 
 _write_on = KafkaTCPTransport._write_to_sock
 
@@ -79,7 +79,7 @@ _ONE_BYTE = [bytes([number]) for number in range(128)]
 
 @lru_cache(maxsize=1024)
 def _header(name: str, length: int) -> bytes:
-    """A header up to its content, which has so many bytes."""
+    """A header up to its content, which has so many bytes; -1: it has none."""
     encoded = name.encode()
     return varint(len(encoded)) + encoded + varint(length)
 
@@ -87,10 +87,14 @@ def _header(name: str, length: int) -> bytes:
 def tail(record: OutRecord) -> bytes:
     """What of a record hangs on no other: its key, value and headers."""
     key, value, headers = record.key, record.value, record.headers
-    parts = [_NO_KEY] if key is None else [varint(len(key)), key]
-    parts += (varint(len(value)), value, varint(len(headers)))
+    parts = [_NONE] if key is None else [varint(len(key)), key]
+    parts += [_NONE] if value is None else [varint(len(value)), value]
+    parts.append(varint(len(headers)))
     for name, content in headers:
-        parts += (_header(name, len(content)), content)
+        if content is None:
+            parts.append(_header(name, -1))
+        else:
+            parts += (_header(name, len(content)), content)
     return b"".join(parts)
 
 
