@@ -124,6 +124,7 @@ class StateWriter:
             "restarts": [
                 {"role": role, "cause": cause, "count": round(count)}
                 for (role, cause), count in labelled(figures, "motet_actor_restarts_total")
+                if count
             ],
             "draining": draining(snapshot),
             "warnings": [

@@ -23,6 +23,7 @@ def test_ten_thousand_streams_leave_no_memory_behind(monkeypatch) -> None:
     # Caches that are bounded: at bounds that are reached here.
     monkeypatch.setattr("pipeline.media.reading._STREAMS_CACHED", 500)
     monkeypatch.setattr("pipeline.tasks.stream_watch.STREAMS_MAX", 500)
+    monkeypatch.setattr("pipeline.tasks.late_watch.STREAMS_MAX", 500)
     spec = load(CHAT, {"windows.idle": "1s", "commit_interval": "100ms"})
     now_us = 1_700_000_000 * SECOND_US
     broker = broker_for(spec, 1, retention_bytes=8 << 10)
