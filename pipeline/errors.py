@@ -38,6 +38,13 @@ class Problem(NamedTuple):
         return in_one_line(f"{self.key}{shown}: {self.why}; {self.remedy}")
 
 
+def not_utf8(key: str, text: str, remedy: str) -> Problem | None:
+    """Where a text that the system gave holds bytes that are no UTF-8 (PEP 383)."""
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        return Problem(key, text, "it is not UTF-8", remedy)
+    return None
+
+
 class InvalidInput(MotetError):
     """The user's file, flag or data is wrong and nothing was done; holds every problem found."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.terminal import say
-from pipeline.errors import InvalidInput, Problem
+from pipeline.errors import InvalidInput, Problem, not_utf8
 from pipeline.logs import belongs
 
 if TYPE_CHECKING:
@@ -58,13 +58,10 @@ def _with_path(problem: Problem | str, path: Path) -> Problem | str:
 
 def demand_utf8(arguments: Sequence[str]) -> None:
     """Names of streams and files go into records, whose text is UTF-8; raises InvalidInput."""
-    for text in arguments:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            shown = text.encode(errors="backslashreplace").decode()
-            remedy = "rename the file or the stream; a terminal should speak UTF-8, too"
-            raise InvalidInput(Problem("argument", shown, "it is not UTF-8", remedy)) from None
+    remedy = "rename the file or the stream; a terminal should speak UTF-8, too"
+    problems = [not_utf8("argument", text, remedy) for text in arguments]
+    if found := list(filter(None, problems)):
+        raise InvalidInput(*found)
 
 
 def expanded(sources: Sequence[str]) -> list[SourceFile]:

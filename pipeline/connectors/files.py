@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.connectors.live import is_live
-from pipeline.errors import InvalidInput, Problem
+from pipeline.errors import InvalidInput, Problem, not_utf8
 
 SourceKind = Literal["audio", "image", "text", "video"]
 
@@ -148,7 +148,8 @@ def expand(sources: Sequence[str]) -> tuple[list[SourceFile], list[Path]]:
             problems.append(_refused(source, why))
         elif path.is_dir():
             inside = list(_walk(path))
-            problems += [_not_utf8(entry) for entry in inside if not _is_utf8(entry)]
+            # names go into records, whose text is UTF-8
+            problems += filter(None, (not_utf8("SOURCE", str(one), "rename it") for one in inside))
             files = [file for file in map(_classify, inside) if file is not None]
             skipped.extend(entry for entry in inside if _classify(entry) is None)
             found.extend(files)
@@ -163,20 +164,6 @@ def expand(sources: Sequence[str]) -> tuple[list[SourceFile], list[Path]]:
     if problems:
         raise InvalidInput(*problems)
     return found, skipped
-
-
-def _is_utf8(path: Path) -> bool:
-    """Its name goes into records, whose text is UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _not_utf8(path: Path) -> Problem:
-    shown = str(path).encode(errors="backslashreplace").decode()
-    return Problem("SOURCE", shown, "its name is not UTF-8", "rename it")
 
 
 def _walk(folder: Path) -> Iterator[Path]:

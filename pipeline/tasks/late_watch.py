@@ -13,7 +13,7 @@ TOLD_MAX = 100  # streams, of an owner: a thousand lines say no more
 
 
 class _Late:
-    """Late records of a stream in this period, and how far the last of them was behind."""
+    """Late records of a stream in this period, and how far behind the worst of them was."""
 
     __slots__ = ("behind_us", "records")
 

@@ -250,7 +250,7 @@ def test_folders_are_walked_sorted_and_other_files_left_out(tmp_path):
 def test_a_name_in_a_folder_that_is_not_utf8_is_refused(tmp_path):
     """As those of old disks are: it could not stand in a record's header."""
     (tmp_path / "n\udcff.txt").write_text("x")
-    with pytest.raises(InvalidInput, match=r"n\\udcff\.txt: its name is not UTF-8; rename it"):
+    with pytest.raises(InvalidInput, match=r"n\\udcff\.txt: it is not UTF-8; rename it"):
         expand([str(tmp_path)])
 
 
