@@ -224,8 +224,9 @@ class OwnerPair:
         ingest, fusion = ray.get(asked, timeout=STATUS_S)
         state = fusion.state
         self.counted.told(ingest.view, state)
-        self.not_ready = ingest.not_ready
-        self.waiting, self.overdue = ingest.waiting, ingest.overdue
+        self.not_ready = ingest.not_ready or state.not_ready
+        self.waiting = ingest.waiting if state.not_ready is None else [state.not_ready]
+        self.overdue = ingest.overdue
         told, holding = ingest.holding or (0, None)
         self.holding = holding if told == self._told else None
         self.warnings += ingest.warnings

@@ -269,10 +269,11 @@ def _wait(
         warnings = [*running.ingest.take_warnings(), *heads.news()]
         if warnings:
             showing.warn(warnings)
+        state = running.fusion.state
         telling.look(
             monotonic_us(),
-            running.fusion.state.totals.windows,
-            running.ingest.waiting,
+            state.totals.windows,
+            running.ingest.waiting if state.not_ready is None else [state.not_ready],
             warnings,
             running.ingest.view.troubles,
         )
@@ -287,4 +288,4 @@ def _wait(
         if ending and running.done:
             return
         if draining_until_us is not None and monotonic_us() > draining_until_us:
-            raise unfinished(control.drain_s, running.ingest.not_ready)
+            raise unfinished(control.drain_s, running.ingest.not_ready or state.not_ready)

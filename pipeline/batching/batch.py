@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pipeline.record import MediaRecord
 
 RecordId = tuple[str, int, int]  # topic, partition, offset
+TIMEOUT = "timeout"  # the failure of a job that its stage did not do in time
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from pipeline.batching.batch import BatchRun, JobResult, StageJob
+from pipeline.batching.batch import TIMEOUT, BatchRun, JobResult, StageJob
 from pipeline.batching.stage_queue import Batch, StageQueue, StageRule, Task
 
 DEATHS_MAX = 3  # a window that took this many replicas with it, alone on each, has failed
@@ -162,7 +162,7 @@ class Dispatcher:
             while timeouts and (timeouts[0].settled or timeouts[0].deadline_us <= now_us):
                 task = timeouts.popleft()
                 if not task.settled:
-                    self._settle(task, JobResult(failure="timeout"), now_us)
+                    self._settle(task, JobResult(failure=TIMEOUT), now_us)
         for queue in self._queues.values():
             queue.waiting()  # behind replicas that hang nobody else takes them from the queue
 

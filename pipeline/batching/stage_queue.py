@@ -156,7 +156,8 @@ class StageQueue:
         held, batch_max = self._held.get(replica), self.rule.batch_max
         most = batch_max * (self.rule.call_batches if self.backlogged else 1)
         if held is None:
-            return most
+            free = sum(name not in self._held for name in self.replicas)
+            return min(most, -(-len(self._ready) // free) or 1)
         if held.alone or self._suspects:
             return 0
         if held.batches > 1 and held.size_bytes >= HELD_BATCHES * BATCH_BYTES_MAX:

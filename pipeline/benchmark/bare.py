@@ -78,7 +78,7 @@ def _batches(spec: PipelineSpec, order: Order, tasks: dict[str, EncodeTask]) -> 
     partitions = [each for topic in topics for each in _partitions(topic)]
     zeros = dict.fromkeys(spec.inputs, 0)
     cuts = {0: {lane: LaneCut(0, dict(zeros), dict(zeros)) for lane in range(PARTITIONS)}}
-    task = IngestTask(spec, cuts, control.stable_ends(partitions))
+    task = IngestTask(spec, cuts, control.stable_ends(partitions), paced=False)
     for stage in tasks:
         task.set_replicas(stage, [stage])
     source.assign(task.assignment())

@@ -84,6 +84,7 @@ class Committer:
         self._pause = pause
         self._last: dict[int, int] = {}  # lane -> number of the newest committed cut of ours
         self.retries_total = 0
+        self.failing: str | None = None  # the newest error of a commit that is tried again
 
     def claim(self, cuts: Mapping[int, LaneCut], seen_owners: Mapping[int, str | None]) -> None:
         """Commits the recovered cuts unchanged, under this owner (``seen_owners`` had them)."""
@@ -118,10 +119,12 @@ class Committer:
             try:
                 self._transaction(records, offsets)
                 break
-            except Transient:
+            except Transient as error:
                 attempt += 1
                 self.retries_total += 1
+                self.failing = str(error)
                 self._pause(attempt)
+        self.failing = None
         self._last |= {lane: cut.number for lane, cut in cuts.items()}
 
     def _transaction(
@@ -152,8 +155,9 @@ class Committer:
                     self._pause(attempt)
                 self._sink.open()
                 return self._resolved(cuts, before)
-            except Transient:
+            except Transient as error:
                 attempt += 1
+                self.failing = str(error)
                 self._pause(attempt)
 
     def _resolved(

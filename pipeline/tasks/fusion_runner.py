@@ -24,6 +24,7 @@ from pipeline.tasks.totals import Totals
 
 OWNER_CHECK_US = 5_000_000  # how often an idle owner asks whether another took over
 WAIT_S = 0.05
+FAILING_US = 3_000_000  # a commit that is tried again for so long: why is told
 FIGURES_US = 250_000  # how often figures are copied where no transaction took place
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class FusionState(NamedTuple):
     ``taken`` counts deliveries; ``idle``: all of them are committed, and are in ``totals``.
     ``cuts``: by lane the number of the newest that is in ``totals`` and ``figures``; what else
     is in ``figures`` may be FIGURES_US old. ``head``: the hash of the one that windows get which
-    are opened from now on.
+    are opened from now on. ``not_ready``: why a slot cannot commit, in words.
     """
 
     taken: int
@@ -46,6 +47,7 @@ class FusionState(NamedTuple):
     cuts: Mapping[int, int]
     figures: Figures
     head: str | None = None
+    not_ready: str | None = None
 
 
 class _Done(NamedTuple):
@@ -166,9 +168,15 @@ class FusionRunner:
         if self._counted or now_us - self._figures_us >= FIGURES_US:
             totals, figures = self._task.totals.copy(), self._figures()
             self._figures_us, self._counted = now_us, False
-        self.state = FusionState(
-            self._taken, idle, totals, self._cuts, figures, self._task.head_hash
-        )
+        head, not_ready = self._task.head_hash, self._not_ready(now_us)
+        self.state = FusionState(self._taken, idle, totals, self._cuts, figures, head, not_ready)
+
+    def _not_ready(self, now_us: int) -> str | None:
+        for slot, committer in self._committers.items():
+            since_us, error = now_us - self._active_us[slot], committer.failing
+            if error is not None and since_us >= FAILING_US:
+                return f"slot {slot} has tried to commit for {since_us // 1_000_000} s: {error}"
+        return None
 
     def _figures(self) -> Figures:
         figures = self._task.figures.copy()

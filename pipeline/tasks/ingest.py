@@ -38,7 +38,7 @@ class IngestTask:
 
     Invariants: what a lane closes, finds late or finds unsound goes into its messages in lane
     order, and a cut only behind all of it; no record is applied while its slot's budget is
-    over its limit.
+    over its limit, or a stage has as many windows as it does in time.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class IngestTask:
         call_batches: int = 1,
         tracer: Tracer | None = None,
         wanted: Wanted | None = None,
+        paced: bool = True,
     ) -> None:
         """``cuts``: slot -> lane -> the recovered cut. ``ends``: stop there (``--until-end``).
 
@@ -57,6 +58,8 @@ class IngestTask:
         ``call_batches``: of a backlog so many batches are handed out as one (``StageRule``).
         ``tracer``: takes the spans of sampled windows. ``wanted``: asked of each window that
         closes, in lane order; those that it does not want are passed by (None: it wants all).
+        ``paced``: nothing is applied while a stage has as much as it does in time; without it
+        stages get all that is there, where nothing can time out.
         """
         self._spec = spec
         self._inputs = {entry.topic: name for name, entry in spec.inputs.items()}
@@ -79,7 +82,7 @@ class IngestTask:
         self._deliveries = self._slots.deliveries
         self._flow = WindowFlow(
             spec, self._slots, self._span, self._letters, self._rates, self._shown,
-            call_batches, tracer,
+            call_batches, tracer, paced,
         )  # fmt: skip
         self.dispatcher = self._flow.dispatcher
         self._paused: set[TopicPartition] = set()
@@ -149,6 +152,11 @@ class IngestTask:
         )
 
     @property
+    def held_by(self) -> str | None:
+        """A stage that has as many windows as it does in time; the lanes wait for it."""
+        return self._flow.admission.held_by
+
+    @property
     def replaying(self) -> bool:
         return any(state.feed.lane.replaying for state in self._lanes.values())
 
@@ -182,6 +190,7 @@ class IngestTask:
             self.dispatcher.busy(now_us),
             self.dispatcher.queued(),
             {slot for slot, budget in self._budgets.items() if not budget.admits},
+            self.held_by,
             now_us,
             wall_us,
         )
@@ -189,10 +198,10 @@ class IngestTask:
     # -- told -----------------------------------------------------------------------------
 
     def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
-        self.dispatcher.set_replicas(stage, replicas)
+        self._flow.set_replicas(stage, replicas)
 
     def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> None:
-        self.dispatcher.set_limits(stage, batch_max, timeout_us, now_us)
+        self._flow.set_limits(stage, batch_max, timeout_us, now_us)
 
     def on_fetches(self, fetches: Iterable[Fetch], now_us: int) -> None:
         """Reads what was fetched; lanes apply it in ``pump``."""
@@ -288,8 +297,9 @@ class IngestTask:
             self._flow.close(lane, state, feed.finish(feed.lane.positions) or [], now_us)
         if feed.finished or state.leaving:
             return False
+        admission = self._flow.admission
         for _ in range(STEPS_MAX):
-            if not budget.admits:
+            if admission.held_by is not None or not budget.admits:
                 return False
             step = feed.step(now_us)
             if step is None or isinstance(step, Waiting):

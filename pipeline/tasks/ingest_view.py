@@ -111,12 +111,14 @@ class IngestFigures:
         busy: Mapping[str, tuple[int, int]],
         queued: Mapping[str, int],
         full: Collection[int],
+        held_by: str | None,
         now_us: int,
         wall_us: int,
     ) -> IngestView:
         """``busy``: by stage, the time that its replicas had work so far, and their number.
 
         ``queued``: by stage, its windows; ``full``: slots whose budget admits nothing.
+        ``held_by``: a stage that the lanes wait for.
         """
         figures = self._figures.copy()
         figures.count("motet_copartition_violations_total", violations)
@@ -143,7 +145,7 @@ class IngestFigures:
             timed_out = self._timed_out.get(stage, 0)
             figures.count("motet_decode_timeouts_total", timed_out, stage)
         lanes = tuple(
-            self._lane(lane, feed, self._slots[lane] in full, now_us)
+            self._lane(lane, feed, self._slots[lane] in full, held_by, now_us)
             for lane, feed in feeds.items()
         )
         self._lag(figures, lanes)
@@ -193,9 +195,11 @@ class IngestFigures:
                     topic, partition = self._topics[name], str(lane.lane)
                     into.gauge("motet_consumer_lag_records", lag, topic, partition)
 
-    def _lane(self, lane: int, feed: LaneFeed, full: bool, now_us: int) -> LaneView:
+    def _lane(
+        self, lane: int, feed: LaneFeed, full: bool, held_by: str | None, now_us: int
+    ) -> LaneView:
         held = feed.lane.holding()
-        waiting, overdue = self._waiting(lane, feed, held, now_us)
+        waiting, overdue = self._waiting(lane, feed, held, held_by, now_us)
         waits = feed.waits
         return LaneView(
             lane=lane,
@@ -231,9 +235,12 @@ class IngestFigures:
         )
 
     def _waiting(
-        self, lane: int, feed: LaneFeed, held: Holding | None, now_us: int
+        self, lane: int, feed: LaneFeed, held: Holding | None, held_by: str | None, now_us: int
     ) -> tuple[str | None, bool]:
         """What a lane waits for, and whether it does so for longer than a healthy one."""
+        if held_by is not None and any(map(feed.merge.buffered, feed.names)):
+            why = "it has as many windows as it does within its timeout"
+            return f"waiting for stage {held_by} in lane {lane}: {why}", False
         waits = feed.waits
         if waits is not None and now_us - waits.since_us >= BEHIND_US:
             why = "the broker does not say where it ends" if waits.ask else "it is not read yet"

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.batching.batch import BatchRun, JobResult, StageJob
+from pipeline.batching.batch import TIMEOUT, BatchRun, JobResult, StageJob
 from pipeline.batching.door import Door, Run
 from pipeline.batching.pace import BatchPace
 
 Outcome = tuple[list[JobResult], BatchRun] | BaseException
 Reply = Callable[[Outcome], None]
-LATE = JobResult(failure="timeout")
+LATE = JobResult(failure=TIMEOUT)
 
 
 class MicroBatcher:

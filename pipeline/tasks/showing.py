@@ -78,6 +78,7 @@ class LocalView:
         figures = view.figures.copy()
         figures.add(state.figures)
         figures.add(state.totals.figures())
+        not_ready = ingest.not_ready or state.not_ready
         return self.showing.snapshot(
-            figures, ingest.not_ready, view.lanes, self._replicas, view.troubles, {state.head}
+            figures, not_ready, view.lanes, self._replicas, view.troubles, {state.head}
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from pipeline.batching.admission import Admission
 from pipeline.batching.dispatch import Dispatcher, StageDone
 from pipeline.batching.stage_queue import StageRule
 from pipeline.lane import ClosedWindow
@@ -28,7 +29,8 @@ class WindowFlow:
     """What an ingest owner has closed and its fusion half does not have whole yet.
 
     Invariants: a window's ``Opened`` goes into its slot's messages in the order in which its lane
-    closed it, before whatever its stages give; each of its stages is settled exactly once.
+    closed it, before whatever its stages give; each of its stages is settled exactly once. What
+    is closed while a stage has as much as it may have waits here, and its time begins later.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class WindowFlow:
         shown: IngestFigures,
         call_batches: int,
         tracer: Tracer | None,
+        paced: bool,
     ) -> None:
         """``wanted``: asked of each window that closes. The others as ``IngestTask`` has them."""
         self._slots = slots
@@ -51,6 +54,9 @@ class WindowFlow:
         self._spans = None if tracer is None else IngestSpans(tracer)
         self._jobs = JobMaker(spec)
         self.dispatcher = Dispatcher(_stage_rules(spec, call_batches), shown)
+        self.admission: Admission[Window] = Admission(
+            {name: stage.timeout_us for name, stage in spec.stages.items()}, paced
+        )
         self._open: dict[Window, ClosedWindow] = {}
         self.unsettled: dict[Window, int] = {}
 
@@ -93,7 +99,16 @@ class WindowFlow:
                     closed_us,
                 )
             )
-            self.dispatcher.submit(key, made.jobs, now_us)
+            self.admission.put(key, made.jobs)
+        self._submit(now_us)
+
+    def set_replicas(self, stage: str, replicas: Collection[str]) -> None:
+        self.dispatcher.set_replicas(stage, replicas)
+        self.admission.set_replicas(stage, len(replicas))
+
+    def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> None:
+        self.dispatcher.set_limits(stage, batch_max, timeout_us, now_us)
+        self.admission.set_timeout(stage, timeout_us)
 
     def take_done(self, now_us: int) -> None:
         """Tells the fusion halves what the dispatcher has settled since the last call."""
@@ -114,10 +129,17 @@ class WindowFlow:
             )
             self._slots.deliveries[state.slot].append(message)
             self.unsettled[key] -= 1
+            last = not self.unsettled[key]
+            self.admission.settled(key, done, now_us, last)
             if self._spans is not None:
-                self._spans.settled(key, done, now_us, last=not self.unsettled[key])
-            if not self.unsettled[key]:
+                self._spans.settled(key, done, now_us, last)
+            if last:
                 del self.unsettled[key], self._open[key]
+        self._submit(now_us)
+
+    def _submit(self, now_us: int) -> None:
+        for key, jobs in self.admission.take(now_us):
+            self.dispatcher.submit(key, jobs, now_us)
 
     def _undecodable(
         self, state: LaneState, window: ClosedWindow, done: StageDone, now_us: int

@@ -150,7 +150,7 @@ def replay(
         cuts[lane % spec.slots][lane] = LaneCut(0, at, dict(at))
     collector = Collector(take, keep_records)
     encoders = EncoderThreads(spec, lengths)
-    task = IngestTask(spec, cuts, ends, layout.message_bytes, wanted=wanted)
+    task = IngestTask(spec, cuts, ends, layout.message_bytes, wanted=wanted, paced=False)
     counted = _Counted()
 
     def deliver(deliveries: Deliveries) -> None:

@@ -145,7 +145,7 @@ def ingest(connector: KafkaConnector, spec: PipelineSpec, ends: dict[TopicPartit
     plan = stage_plan(spec, STAGE, check_pipeline(spec))
     source, encoder = connector.source(), Nothing(plan.length)
     encode = EncodeTask(encoder, plan)
-    task = IngestTask(spec, cuts, ends)
+    task = IngestTask(spec, cuts, ends, paced=False)
     task.set_replicas(STAGE, [STAGE])
     try:
         source.assign(task.assignment())

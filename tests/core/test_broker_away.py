@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +15,7 @@ from pipelines import CHAT, LOBBY, SECOND_US, broker_for, connector_for, load, s
 from actors.fusion import FusionActor
 from pipeline.errors import Fenced, MotetError, Transient, Unreachable
 from pipeline.local import run_local
-from pipeline.tasks import ending
+from pipeline.tasks import ending, fusion_runner
 from pipeline.tasks.ending import await_readable
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.retry import Retry
@@ -26,33 +28,34 @@ class Away:
     """A broker that answers no step of these names, from when it is told to."""
 
     def __init__(self, *steps: str, error: type[MotetError] = Transient) -> None:
-        self._steps, self._error = steps, error
+        self.steps, self._error = steps, error
         self.asked = threading.Event()
 
     def __call__(self, step: str, _port: object) -> None:
-        if step in self._steps:
+        if step in self.steps:
             self.asked.set()
             raise self._error("the broker is away")
 
 
 @pytest.fixture
 def running():
-    """A run of one window so far, told to stop at the end; its broker, control and result."""
+    """A run of one window so far, told to stop at the end; its broker, control, result, words."""
     spec = load(CHAT, {"commit_interval": "1ms"})
     broker = broker_for(spec, lanes=1)
     broker.append(sent("in.chat", b"a", 0))
     broker.append(sent("in.chat", b"b", 10 * SECOND_US))
     with ThreadPoolExecutor(1) as pool:
-        control = RunControl()
+        said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        control = RunControl(say=said.put)
         run = pool.submit(run_local, spec, connector_for(broker), control)
         with broker.changed:
             assert broker.changed.wait_for(lambda: values(broker, "out.results"), PATIENCE_S)
-        yield broker, control, run
+        yield broker, control, run, said
         control.stop.set()
 
 
 def test_what_could_not_be_committed_is_told_and_made_again(running):
-    broker, control, run = running
+    broker, control, run, _said = running
     control.drain_s = 0.2
     broker.hook = away = Away("commit")
     broker.append(sent("in.chat", b"c", 20 * SECOND_US))
@@ -69,8 +72,21 @@ def test_what_could_not_be_committed_is_told_and_made_again(running):
     assert starts == [0, 10 * SECOND_US, 20 * SECOND_US]
 
 
+def test_a_commit_that_fails_again_and_again_is_told_and_the_run_is_not_ready(running, monkeypatch):
+    monkeypatch.setattr(fusion_runner, "FAILING_US", 1)
+    broker, _control, _run, said = running
+    broker.hook = away = Away("produce")
+    broker.append(sent("in.chat", b"c", 20 * SECOND_US))
+    told = r"motet: slot 0 has tried to commit for \d s: the broker is away"
+    while re.fullmatch(told, said.get(timeout=PATIENCE_S)) is None:
+        pass
+    away.steps = ()
+    with broker.changed:
+        assert broker.changed.wait_for(lambda: len(values(broker, "out.results")) == 2, PATIENCE_S)
+
+
 def test_where_nothing_is_in_flight_a_broker_that_is_away_is_no_failure(running, monkeypatch):
-    broker, control, run = running
+    broker, control, run, _said = running
     broker.hook = away = Away("poll", "stable_ends", "log_ends")
     assert away.asked.wait(PATIENCE_S)
     control.stop.set()

@@ -40,7 +40,7 @@ class Budget(NamedTuple):
 BUDGETS = {
     # Python calls, in steady state, the broker's own left out
     "audio: ingest, a window of one record": Budget(
-        54, "read, merge, lane, close, job, dispatch, settle: each once a window"
+        56, "read, merge, lane, close, job, admit, dispatch, settle: each once a window"
     ),
     "audio: encode, a window": Budget(
         14, "a clip made and its row found; features, and the look at them, one call a batch"

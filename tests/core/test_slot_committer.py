@@ -64,9 +64,11 @@ class Owner:
         )
         self.sink = connector.sink(self.identity.transactional_id, "lobby")
         self.pauses: list[int] = []
+        self.told: list[str | None] = []  # why it waits
 
         def pause(attempt: int) -> None:
             self.pauses.append(attempt)
+            self.told.append(self.committer.failing)
             if len(self.pauses) > tries_max:
                 raise MotetError("it goes round and round")
 
@@ -145,6 +147,8 @@ def test_an_error_at_any_step_commits_once(broker, script, point, then):
     assert not script.planned
     assert committed(broker, 1) == committed(broker, 3) == {("run-1", 1)}
     assert owner.committer.retries_total == 1
+    assert set(owner.told) == {"the broker is away"}
+    assert owner.committer.failing is None
     owner.committer.commit(cuts_at(2), outs("b"))  # and the producer is of use again
     assert committed(broker) == {("run-1", 2)}
     assert results(broker) == [b"a", b"b"]

@@ -17,7 +17,7 @@ from pipeline.errors import Fenced, Transient
 from pipeline.lane import LaneCut
 from pipeline.slot.ports import OutRecord
 from pipeline.tasks.fusion import FusionTask
-from pipeline.tasks.fusion_runner import FIGURES_US, OWNER_CHECK_US, FusionRunner
+from pipeline.tasks.fusion_runner import FAILING_US, FIGURES_US, OWNER_CHECK_US, FusionRunner
 from pipeline.tasks.fusion_slot import Slot
 from pipeline.tasks.messages import Counts, Cut, Opened, Produced, Settled
 from pipeline.tasks.totals import FATES
@@ -259,6 +259,7 @@ class Committer:
         self.error: Exception | None = None
         self.checks = 0
         self.retries_total = 0
+        self.failing: str | None = None
 
     def commit(self, cuts, records) -> None:
         self.entered.release()
@@ -367,6 +368,22 @@ def test_what_a_commit_raises_ends_the_loop(loop):
     committer.turn.release()
     with pytest.raises(Fenced, match="taken over"):
         loop.ended.result(PATIENCE_S)
+
+
+def test_a_commit_that_is_tried_for_long_tells_why(loop):
+    runner, committer = loop.runner, loop.committers[0]
+    runner.deliver({0: [cut(1)]})
+    assert committer.entered.acquire(timeout=PATIENCE_S)
+    committer.failing = "NotEnoughReplicas"
+    loop.now_us += FAILING_US - 1
+    loop.eventually(lambda: runner.stepped_us == loop.now_us)
+    assert runner.state.not_ready is None
+    loop.now_us += SECOND_US
+    told = "slot 0 has tried to commit for 3 s: NotEnoughReplicas"
+    loop.eventually(lambda: runner.state.not_ready == told)
+    committer.failing = None
+    committer.turn.release()
+    loop.eventually(lambda: runner.state.not_ready is None)
 
 
 def test_an_idle_owner_asks_now_and_then_who_owns_its_slots(loop):

@@ -263,7 +263,7 @@ def test_up_to_the_ends_all_is_closed_and_said_once(empty):
     ends = {TopicPartition(topic, 0): 0 for topic in TOPICS}
     records = [] if empty else [raw("in.cam", n, n * SECOND_US) for n in range(3)]
     ends[TopicPartition("in.cam", 0)] = len(records)
-    task = IngestTask(spec, {0: {0: LaneCut(0, START, dict(START))}}, ends)
+    task = IngestTask(spec, {0: {0: LaneCut(0, START, dict(START))}}, ends, paced=False)
     task.set_replicas("colour", ["colour-0"])
     task.on_fetches([Fetch("in.cam", 0, [*records, raw("in.cam", 9, 9 * SECOND_US)], 10)], 0)
     task.pump(0)

@@ -25,7 +25,7 @@ class Loop:
 
     def __init__(self, **changes: object) -> None:
         spec = load(CHAT, {"commit_interval": f"{INTERVAL_US // 1000}ms", **changes})
-        task = IngestTask(spec, {0: {0: LaneCut(0, {"chat": 0}, {"chat": 0})}})
+        task = IngestTask(spec, {0: {0: LaneCut(0, {"chat": 0}, {"chat": 0})}}, paced=False)
         task.set_replicas("words", ["words-0"])
         self.now_us = 1_000 * SECOND_US
         self.fetched = 0

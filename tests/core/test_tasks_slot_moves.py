@@ -241,6 +241,7 @@ def test_a_slot_is_let_go_when_its_last_cut_is_committed_and_not_before(task):
 
 class Committer:
     retries_total = 3
+    failing = None
 
     def __init__(self) -> None:
         self.cuts: list[int] = []

@@ -117,7 +117,7 @@ class CountedRun:
         layout = check_topics(spec, control)
         ends = control.stable_ends(layout.partitions(spec))
         self._owners, cuts = take_slots(spec, self.connector, layout, Retry(threading.Event()))
-        self.ingest = IngestTask(spec, cuts, ends, layout.message_bytes)
+        self.ingest = IngestTask(spec, cuts, ends, layout.message_bytes, paced=False)
         self.fusion = FusionTask(spec, lengths, self._owners, layout.message_bytes)
         self._encoders = {
             name: encode_task(spec, name, torch.device("cpu"), lengths) for name in spec.stages

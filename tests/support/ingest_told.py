@@ -23,13 +23,13 @@ def raw(topic: str, offset: int, ts_us: int, value: bytes = RED, lane: int = 0, 
 class Told:
     """An ingest task, and what it was told so far."""
 
-    def __init__(self, changes=None, lanes=(0,), cut: LaneCut | None = None) -> None:
+    def __init__(self, changes=None, lanes=(0,), cut: LaneCut | None = None, paced=False) -> None:
         spec = load(LOBBY, {"slots": 2, **(changes or {})})
         self.now_us = 0
         cuts: dict[int, dict[int, LaneCut]] = {}
         for lane in lanes:
             cuts.setdefault(lane % 2, {})[lane] = cut or LaneCut(0, START, dict(START))
-        self.task = IngestTask(spec, cuts)
+        self.task = IngestTask(spec, cuts, paced=paced)
         for stage in spec.stages:
             self.task.set_replicas(stage, [f"{stage}-0"])
 

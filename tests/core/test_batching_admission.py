@@ -1,0 +1,208 @@
+"""How much a stage gets at once: with a dispatcher and replicas whose times are known."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.batching.admission import Admission
+from pipeline.batching.batch import TIMEOUT, JobResult, StageJob
+from pipeline.batching.dispatch import Dispatcher, StageDone
+from pipeline.batching.stage_queue import StageRule
+
+MS = 1_000
+S = 1_000_000
+TakesUs = Callable[[int, int], int | None]  # a batch's windows and the time -> us; None: it hangs
+
+
+class Stages:
+    """A backlog before stages of one replica each or more, by the times that batches take."""
+
+    def __init__(
+        self,
+        takes: dict[str, TakesUs],
+        timeout_us: int | dict[str, int] = 2 * S,
+        replicas: int = 1,
+        reads: dict[str, str] | None = None,
+    ) -> None:
+        reads = reads or {}
+        timeouts = timeout_us if isinstance(timeout_us, dict) else dict.fromkeys(takes, timeout_us)
+        self.takes = takes
+        self.now_us = 0
+        self.admission: Admission[int] = Admission(timeouts)
+        self.dispatcher = Dispatcher(
+            [StageRule(s, (reads[s],) if s in reads else (), 64, timeouts[s]) for s in takes]
+        )
+        for stage in takes:
+            self.dispatcher.set_replicas(stage, [f"{stage}-{n}" for n in range(replicas)])
+            self.admission.set_replicas(stage, replicas)
+        self.closed = 0
+        self.most = 0  # of windows that were out at once
+        self.free_us: dict[str, int] = {}
+        self.coming: list[tuple[int, int, int]] = []
+        self.left: dict[int, int] = {}
+        self.failed: dict[str, list[int]] = {stage: [] for stage in takes}
+        self.done_us: dict[int, int] = {}
+
+    def run(self, windows: int, until_us: int = 10**12, together: int = 1) -> Stages:
+        """A backlog of so many more; ``together`` close at once, as those of so many streams do."""
+        until = self.closed + windows
+        while len(self.done_us) < until and self.now_us < until_us:
+            while self.closed < until and self.admission.held_by is None:
+                for _ in range(together):
+                    self.admission.put(self.closed, {s: StageJob("s", 0, 1) for s in self.takes})
+                    self.left[self.closed] = len(self.takes)
+                    self.closed += 1
+                self.submit()
+            self.assign()
+            self.step()
+        return self
+
+    def submit(self) -> None:
+        for window, jobs in self.admission.take(self.now_us):
+            self.dispatcher.submit(window, jobs, self.now_us)
+        self.most = max(self.most, self.dispatcher.windows)
+
+    def assign(self) -> None:
+        for batch in self.dispatcher.assign(self.now_us):
+            start_us = max(self.now_us, self.free_us.get(batch.replica, 0))
+            timely = sum(
+                job.deadline_us > start_us for job in batch.jobs
+            )  # a replica runs no other
+            took_us = self.takes[batch.stage](timely, start_us) if timely else 0
+            if took_us is None:
+                self.free_us[batch.replica] = 10**15
+                continue
+            self.free_us[batch.replica] = start_us + took_us
+            heapq.heappush(self.coming, (start_us + took_us, batch.number, len(batch.jobs)))
+
+    def step(self) -> None:
+        """To the next batch that comes back, by steps in which something may expire."""
+        self.now_us += 20 * MS
+        if self.coming and self.coming[0][0] <= self.now_us:
+            self.now_us, number, count = heapq.heappop(self.coming)
+            self.dispatcher.done(number, [JobResult("x")] * count, self.now_us)
+        self.dispatcher.expire(self.now_us)
+        for done in self.dispatcher.take_done():
+            self.take(done)
+        self.submit()
+
+    def take(self, done: StageDone) -> None:
+        window: int = done.window  # type: ignore[assignment]
+        self.left[window] -= 1
+        self.admission.settled(window, done, self.now_us, not self.left[window])
+        if done.result.failure is not None:
+            self.failed[done.stage].append(window)
+        if not self.left[window]:
+            self.done_us[window] = self.now_us
+
+
+@given(
+    each_us=st.integers(1 * MS, 900 * MS),
+    a_call_us=st.integers(0, 500 * MS),
+    timeout_us=st.integers(3 * S, 30 * S),
+    replicas=st.integers(1, 4),
+    together=st.integers(1, 40),
+)
+def test_of_a_backlog_nothing_expires_and_the_replicas_are_never_idle(
+    each_us, a_call_us, timeout_us, replicas, together
+):
+    """However long a window takes, as long as one alone is done in half of the timeout."""
+    stages = Stages({"a": lambda n, _: a_call_us + n * each_us}, timeout_us, replicas)
+    stages.run(400, together=together)
+    assert stages.failed == {"a": []}
+    wanted_us = stages.closed * (each_us + a_call_us) / replicas  # one by one
+    at_the_end_us = min(2 * 64 * each_us, timeout_us)  # of which one replica may have more
+    assert stages.now_us <= 1.1 * wanted_us + at_the_end_us + 30 * 20 * MS
+
+
+def test_a_stage_that_is_as_fast_for_many_as_for_one_gets_full_batches():
+    stages = Stages({"a": lambda n, _: 100 * MS}).run(2_000)
+    assert stages.failed == {"a": []}
+    assert stages.now_us < 2_000 / 64 * 100 * MS * 1.3
+
+
+@pytest.mark.parametrize("timeouts", [{"a": 20 * S, "b": 2 * S}, {"a": 2 * S, "b": 20 * S}])
+@pytest.mark.parametrize("slow", ["a", "b"])
+def test_the_slowest_of_a_chain_holds_its_others_up_and_not_to_their_timeouts(timeouts, slow):
+    takes = {name: lambda n, _, name=name: n * (200 if name == slow else 2) * MS for name in "ab"}
+    stages = Stages(takes, timeouts, reads={"b": "a"}).run(100)
+    assert stages.failed == {"a": [], "b": []}
+    assert stages.now_us < 1.1 * 100 * 200 * MS
+
+
+def test_a_window_that_takes_nearly_all_of_its_timeout_comes_alone():
+    stages = Stages({"a": lambda n, _: n * 1_900 * MS}).run(20)
+    assert stages.failed == {"a": []}
+    assert stages.most == 1
+
+
+@pytest.mark.parametrize("takes_us", [lambda n, _: None, lambda n, _: n * 3 * S])
+def test_a_stage_that_never_answers_in_time_holds_nothing_up(takes_us):
+    """Three windows alone show it; the others then all expire at once, and not one by one."""
+    stages = Stages({"a": takes_us, "b": lambda n, _: n * MS}).run(500)
+    assert stages.failed == {"a": list(range(500)), "b": []}
+    assert stages.now_us < 4.5 * 2 * S
+
+
+def test_a_stage_that_answers_again_is_held_again():
+    stages = Stages({"a": lambda n, now_us: n * 100 * MS if now_us >= 7 * S else 3 * S})
+    stages.run(50)
+    assert 7 * S < stages.now_us < 9 * S
+    stages.run(5)
+    stages.run(500)
+    assert stages.failed["a"] == list(range(50))
+
+
+def test_a_stage_that_grows_slow_gets_less():
+    stages = Stages({"a": lambda n, now_us: n * (5 if now_us < 5 * S else 50) * MS})
+    stages.run(3_000)
+    before = stages.most
+    assert before > 64
+    assert len(stages.failed["a"]) < 2 * before
+    stages.most = 0
+    stages.run(200)
+    assert stages.most < 45  # 2 s of it are 40
+
+
+def test_what_fails_of_another_stage_or_of_dead_replicas_says_nothing():
+    admission: Admission[int] = Admission({"a": S})
+    for _ in range(10):
+        admission.put(1, {"a": StageJob("s", 0, 1)})
+        assert [window for window, _ in admission.take(0)] == [1]
+        assert admission.held_by == "a"
+        done = StageDone(1, "a", JobResult(failure="nothing to read: b failed"))
+        admission.settled(1, done, 0, True)
+        assert admission.take(0) == []
+        assert admission.held_by is None
+    admission.put(1, {"a": StageJob("s", 0, 1)})
+    admission.put(2, {"a": StageJob("s", 0, 1)})
+    assert len(admission.take(0)) == 1
+    admission.settled(1, StageDone(1, "a", JobResult("x"), 0, 0), 0, True)
+    assert len(admission.take(0)) == 1, "one more came, and the limit is two now"
+    assert admission.held_by is None
+
+
+def test_where_nothing_can_expire_there_is_always_room():
+    admission: Admission[int] = Admission({"a": S}, paced=False)
+    for window in range(1_000):
+        admission.put(window, {"a": StageJob("s", 0, 1)})
+    assert len(admission.take(0)) == 1_000
+    done = StageDone(0, "a", JobResult(failure=TIMEOUT))
+    admission.settled(0, done, 10 * S, True)
+    assert admission.held_by is None
+
+
+def test_a_timeout_that_is_changed_holds_for_what_comes():
+    admission: Admission[int] = Admission({"a": S})
+    admission.set_timeout("a", 100 * S)
+    admission.put(0, {"a": StageJob("s", 0, 1)})
+    admission.take(0)
+    admission.settled(0, StageDone(0, "a", JobResult("x"), 0, 0), 20 * S, True)
+    for window in (1, 2):
+        admission.put(window, {"a": StageJob("s", 0, 1)})
+    assert len(admission.take(20 * S)) == 2, "20 s are less than a quarter of 100 s"
