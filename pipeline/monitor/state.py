@@ -182,6 +182,7 @@ class StateWriter:
             "batch_size": batches.total / batches.count if batches else None,
             "batch_max": stage.batch_max,
             "queue_windows": round(figures.value("motet_stage_queue_windows", name)),
+            "holds": any(lane.held_by == name for lane in snapshot.lanes) if snapshot else False,
             **shares(recent, name),
             "windows_per_second": recent.total_rate("motet_stage_batch_size", name)
             if recent

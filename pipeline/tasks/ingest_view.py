@@ -214,6 +214,7 @@ class IngestFigures:
             floor_us=feed.lane.floor_us,
             reached=dict(self._reached[lane]),
             full=full,
+            held_by=held_by,
         )
 
     def _hold(self, lane: int, held: Holding | None, now_us: int) -> HoldView | None:

@@ -42,7 +42,8 @@ class LaneView:
     """One lane: by input the position that is applied, the log's stable end (None: not known).
 
     ``reached``: by input the greatest event time that was applied. ``full``: its slot has
-    ``limits.in_flight_bytes`` in flight, so nothing is applied.
+    ``limits.in_flight_bytes`` in flight, so nothing is applied. ``held_by``: nor is while this
+    stage has as many windows as it does in time.
     """
 
     lane: int
@@ -57,6 +58,7 @@ class LaneView:
     floor_us: int | None = None
     reached: Mapping[str, int] = field(default_factory=dict)
     full: bool = False
+    held_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ SLOW = {
     "stages__1__queue__p50_seconds": 5.6,
     "stages__1__queue_windows": 40,
 }
+ALONE = {"stages__1__busy_ratio": 0.98, "stages__1__queue_windows": 1, "stages__1__holds": True}
 GPU = {"stages__1__replicas": [{"name": "colour-0", "device": "cuda:0", "gpus": ["0"]}]}
 TABLE = [
     ("well", {}, "verdict", "well", None,
@@ -71,6 +72,9 @@ TABLE = [
     ("lag that grows", {**SLOW, "inputs__0__lag_records": 5_000, "lag_growth_per_second": 12.0},
      "verdict", "behind", ("stage", "colour"),
      ["It falls behind: 5,000 records wait, 12 more a second.", "stages.colour.replicas"]),
+    ("a stage that does one window at a time within its timeout",
+     {**ALONE, "inputs__0__lag_records": 5_000, "lag_growth_per_second": 12.0},
+     "bottleneck", "stage", ("stage", "colour"), ["The stage colour: its replica", "98 %"]),
     ("lag that is worked off", {"inputs__0__lag_records": 5_000, "lag_growth_per_second": -40.0},
      "verdict", "well", None, ["All is well"]),
     ("no commits", {"lately__commits": 0, "lately__seconds": 60.0, "slots__0__in_flight_bytes": 5},
@@ -200,7 +204,7 @@ CHANGES = {
     **{f"stages__{n}__{key}": values for n in range(3) for key, values in {
         "busy_ratio": share, "prepare_ratio": share, "transfer_ratio": share,
         "batch_size": st.none() | st.floats(1, 64), "queue_windows": counts,
-        "queue__p50_seconds": seconds, "compute__p50_seconds": seconds,
+        "holds": st.booleans(), "queue__p50_seconds": seconds, "compute__p50_seconds": seconds,
         "windows_per_second": seconds, "replicas": st.just([]),
         "drift": st.none() | st.floats(0, 9)}.items()},
     **{f"inputs__{n}__{key}": counts for n in range(3) for key in ("lag_records", "records")},

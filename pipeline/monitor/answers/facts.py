@@ -10,11 +10,11 @@ COSTLY = 0.35  # a part of a stage's time that is worth a word
 
 
 def saturated(stage: State) -> bool:
-    """Whether its replicas are busy and more waits for them than they run at a time."""
+    """Whether its replicas are busy and more waits for them than they run, or do in time."""
     busy, queue = stage["busy_ratio"] or 0.0, stage["queue"]["p50_seconds"] or 0.0
     waits = queue >= max(0.5, stage["compute"]["p50_seconds"] or 0.0)
     held = 2 * max(1.0, stage["batch_size"] or 1.0) * max(1, len(stage["replicas"]))
-    return busy >= BUSY and (waits or (stage["queue_windows"] or 0) > held)
+    return busy >= BUSY and (stage["holds"] or waits or (stage["queue_windows"] or 0) > held)
 
 
 def busiest(state: State) -> State | None:
