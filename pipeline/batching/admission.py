@@ -12,77 +12,102 @@ from pipeline.batching.dispatch import StageDone
 
 Window = TypeVar("Window", bound=Hashable)
 
-START = 1.0  # window a replica, before anything is known of the stage
 # So many expired in a row, one a replica as they were: no answer is to come. A replica that hangs
 # is replaced after two timeouts, and its successor answers.
 ALONE_MAX = 3
 NO_LIMIT = inf
+# Of what the timeout leaves: a window that comes to a replica last may have to wait for two rounds.
+_GOAL_SHARE = 1 / 3
+_PROBE_SHARE = 0.9  # of the timeout that two windows may take, were they to take twice as long
 
 
 class ConcurrencyLimit:
-    """Windows that one stage may have unsettled, found by how long it takes for them.
+    """Windows a replica that one stage may have unsettled, found by how long they take.
 
-    It grows by what comes back within a quarter of the timeout, so it doubles with every round
-    (slow start, RFC 5681), and shrinks in proportion where a window takes more than half: by delay
-    and not by loss, as in TCP Vegas (Brakmo and Peterson, 1995). A round is at most twice as long
-    as the one that made it grow, so none expires of it. What was admitted before the limit shrank
-    says nothing of what holds now.
+    What windows take may be a line through the least that was seen for few and what was seen for
+    more; the goal is a third of the way from the least to the timeout. A window raises the limit by
+    one where that line would still be below the goal, for twice as many at most (slow start, RFC
+    5681); one that takes longer than the goal lowers it in proportion: by delay and not by loss,
+    as in TCP Vegas (Brakmo and Peterson, 1995). So a stage whose call takes as long for many as
+    for one gets many. What was admitted before it was lowered says nothing of what holds now.
 
     Invariants: at least one window a replica is allowed. A stage that lets windows expire one by
     one has no limit until one comes back: it must not hold the others up.
     """
 
-    def __init__(self, timeout_us: int, by_replica: float = START) -> None:
-        """``by_replica``: where it begins."""
+    def __init__(self, timeout_us: int, limit: float = 1) -> None:
+        """``limit``: where it begins; one window a replica, since nothing is known of the stage."""
         self.timeout_us = timeout_us
         self.unsettled = 0
+        self._limit = limit
         self._replicas = 1
-        self._by_replica = by_replica
-        self._changed_us: int | None = None
+        self._least: tuple[int, int] | None = None  # windows a replica, and us
+        self._probed = False
+        self._lowered_us: int | None = None
         self._full_us: int | None = None  # when it was last
         self._alone = 0
 
     @property
     def full(self) -> bool:
-        return self.unsettled >= self._by_replica * self._replicas
-
-    def admitted(self, now_us: int) -> bool:
-        """One window more; whether it is full now."""
-        self.unsettled += 1
-        if self.unsettled < self._by_replica * self._replicas:
-            return False
-        self._full_us = now_us
-        return True
+        return self.unsettled >= self._limit * self._replicas
 
     def set_replicas(self, count: int) -> None:
         """With none it waits for as much as one would get."""
         self._replicas = max(1, count)
 
-    def came(self, admitted_us: int, now_us: int) -> None:
-        """A replica answered for a window that was admitted then: an output, or a failure."""
+    def admit(self, now_us: int) -> int:
+        """One window more; how many a replica it has with it."""
+        self.unsettled += 1
+        if self.full:
+            self._full_us = now_us
+        return -(-self.unsettled // self._replicas)
+
+    def came(self, windows: int, admitted_us: int, now_us: int) -> None:
+        """A replica answered for a window: an output, or a failure of its own.
+
+        ``windows``: how many a replica there were when it was admitted, with itself.
+        """
         self._alone = 0
         took_us = now_us - admitted_us
-        if self._by_replica == NO_LIMIT:
-            self._set(START, now_us)
-        elif 4 * took_us <= self.timeout_us:
-            if self._full_us is not None and self._full_us >= admitted_us:  # it held others back
-                self._by_replica += 1 / self._replicas
-        elif 2 * took_us > self.timeout_us and self._counts(admitted_us):
-            share = self.timeout_us / (2 * took_us)
-            self._set(max(1.0, self._by_replica * share), now_us)
+        if self._limit == NO_LIMIT:
+            self._begin(1, now_us)
+            return
+        if self._least is None or 10 * took_us < 9 * self._least[1]:
+            self._least = windows, took_us
+        goal_us = self._least[1] + _GOAL_SHARE * (self.timeout_us - self._least[1])
+        if took_us > goal_us:
+            if self._counts(admitted_us):
+                self._limit = max(1, int(self._limit * goal_us / took_us))
+                self._lowered_us = now_us
+            return
+        held_back = self._full_us is not None and self._full_us >= admitted_us
+        if held_back and self._most(self._least, windows, took_us, goal_us) > self._limit:
+            self._limit += 1 / self._replicas
 
     def expired(self, admitted_us: int, now_us: int) -> None:
         """Its timeout passed for a window that was admitted then."""
-        if self._by_replica == NO_LIMIT or not self._counts(admitted_us):
+        if self._limit == NO_LIMIT or not self._counts(admitted_us):
             return
-        self._alone += self._by_replica == 1
-        self._set(NO_LIMIT if self._alone >= ALONE_MAX else 1.0, now_us)
+        self._alone += self._limit == 1
+        self._begin(NO_LIMIT if self._alone >= ALONE_MAX else 1, now_us)
+
+    def _most(self, least: tuple[int, int], windows: int, took_us: int, goal_us: float) -> int:
+        """Windows a replica that one would take ``goal_us`` with, as far as this one tells."""
+        first, least_us = least
+        if windows > first:
+            each_us = max(0.0, (took_us - least_us) / (windows - first))
+        else:
+            each_us = took_us / windows
+            if not self._probed and 2 * took_us <= _PROBE_SHARE * self.timeout_us:
+                self._probed = True
+                return 2 * windows
+        return windows + int(min(windows, (goal_us - took_us) / each_us) if each_us else windows)
 
     def _counts(self, admitted_us: int) -> bool:
-        return self._changed_us is None or admitted_us >= self._changed_us
+        return self._lowered_us is None or admitted_us >= self._lowered_us
 
-    def _set(self, by_replica: float, now_us: int) -> None:
-        self._by_replica, self._changed_us = by_replica, now_us
+    def _begin(self, limit: float, now_us: int) -> None:
+        self._limit, self._lowered_us, self._least, self._probed = limit, now_us, None, False
 
 
 class Admission(Generic[Window]):
@@ -94,11 +119,11 @@ class Admission(Generic[Window]):
 
     def __init__(self, timeouts_us: Mapping[str, int], paced: bool = True) -> None:
         """``timeouts_us`` by stage. ``paced``: otherwise there is always room."""
-        start = START if paced else NO_LIMIT
+        start = 1 if paced else NO_LIMIT
         self._paced = paced
         self._limits = {stage: ConcurrencyLimit(us, start) for stage, us in timeouts_us.items()}
         self._waiting: deque[tuple[Window, dict[str, StageJob]]] = deque()
-        self._admitted_us: dict[Window, int] = {}
+        self._admitted: dict[Window, tuple[int, dict[str, int]]] = {}
         self.held_by: str | None = None  # a stage that had no room for one more at the last take
 
     def put(self, window: Window, jobs: dict[str, StageJob]) -> None:
@@ -113,24 +138,27 @@ class Admission(Generic[Window]):
         taken = []
         while self._waiting and self.held_by is None:
             window, jobs = self._waiting.popleft()
-            self._admitted_us[window] = now_us
+            windows = {}
             for stage in jobs:
-                if self._limits[stage].admitted(now_us):
+                limit = self._limits[stage]
+                windows[stage] = limit.admit(now_us)
+                if limit.full:
                     self.held_by = stage
+            self._admitted[window] = now_us, windows
             taken.append((window, jobs))
         return taken
 
     def settled(self, window: Window, done: StageDone, now_us: int, last: bool) -> None:
         """``last``: no other stage of the window is left."""
-        admitted_us = self._admitted_us[window]
+        admitted_us, windows = self._admitted[window]
         if last:
-            del self._admitted_us[window]
+            del self._admitted[window]
         limit = self._limits[done.stage]
         if self._paced:
             if done.result.failure == TIMEOUT:
                 limit.expired(admitted_us, now_us)
             elif done.began_us is not None:  # else what it reads has failed, or its replicas died
-                limit.came(admitted_us, now_us)
+                limit.came(windows[done.stage], admitted_us, now_us)
         limit.unsettled -= 1
 
     def set_replicas(self, stage: str, count: int) -> None:

@@ -152,18 +152,29 @@ class StageQueue:
         return HELD_BATCHES * self.rule.batch_max if held.alone else held.windows
 
     def _room(self, replica: str) -> int:
-        """How many windows may go to a replica now; 0 also where it is better to wait."""
+        """How many windows may go to a replica now; 0 also where it is better to wait.
+
+        No replica gets more than its share of what is queued or with replicas: the last of a
+        longer row would wait for nothing.
+        """
         held, batch_max = self._held.get(replica), self.rule.batch_max
         most = batch_max * (self.rule.call_batches if self.backlogged else 1)
         if held is None:
-            free = sum(name not in self._held for name in self.replicas)
-            return min(most, -(-len(self._ready) // free) or 1)
+            return max(1, min(most, self._share()))
         if held.alone or self._suspects:
             return 0
         if held.batches > 1 and held.size_bytes >= HELD_BATCHES * BATCH_BYTES_MAX:
             return 0
         worth_it = len(self._ready) * _WORTH_SHARE >= min(held.windows, batch_max)
-        return max(0, min(most, HELD_BATCHES * most - held.windows)) if worth_it else 0
+        room = min(most, HELD_BATCHES * most - held.windows, self._share() - held.windows)
+        return max(0, room) if worth_it else 0
+
+    def _share(self) -> int:
+        windows = len(self._ready)
+        for replica in self.replicas:
+            if replica in self._held:
+                windows += self._held[replica].windows
+        return -(-windows // len(self.replicas))
 
     def _take(self, room: int) -> Batch:
         """One suspect alone, else what is ready up to the limits; the first is not settled.

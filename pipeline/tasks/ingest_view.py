@@ -240,7 +240,7 @@ class IngestFigures:
     ) -> tuple[str | None, bool]:
         """What a lane waits for, and whether it does so for longer than a healthy one."""
         if held_by is not None and any(map(feed.merge.buffered, feed.names)):
-            why = "it has as many windows as it does within its timeout"
+            why = "it has as many windows as it does well within its timeout"
             return f"waiting for stage {held_by} in lane {lane}: {why}", False
         waits = feed.waits
         if waits is not None and now_us - waits.since_us >= BEHIND_US:
