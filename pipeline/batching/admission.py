@@ -39,26 +39,23 @@ class ConcurrencyLimit:
         """``limit``: where it begins; one window a replica, since nothing is known of the stage."""
         self.timeout_us = timeout_us
         self.unsettled = 0
-        self._limit = limit
         self._replicas = 1
+        self._allow(limit)
         self._least: tuple[int, int] | None = None  # windows a replica, and us
         self._probed = False
         self._lowered_us: int | None = None
         self._full_us: int | None = None  # when it was last
         self._alone = 0
 
-    @property
-    def full(self) -> bool:
-        return self.unsettled >= self._limit * self._replicas
-
     def set_replicas(self, count: int) -> None:
         """With none it waits for as much as one would get."""
         self._replicas = max(1, count)
+        self._allow(self._limit)
 
     def admit(self, now_us: int) -> int:
         """One window more; how many a replica it has with it."""
         self.unsettled += 1
-        if self.full:
+        if self.unsettled >= self.most:
             self._full_us = now_us
         return -(-self.unsettled // self._replicas)
 
@@ -77,12 +74,12 @@ class ConcurrencyLimit:
         goal_us = self._least[1] + _GOAL_SHARE * (self.timeout_us - self._least[1])
         if took_us > goal_us:
             if self._counts(admitted_us):
-                self._limit = max(1, int(self._limit * goal_us / took_us))
+                self._allow(max(1, int(self._limit * goal_us / took_us)))
                 self._lowered_us = now_us
             return
         held_back = self._full_us is not None and self._full_us >= admitted_us
         if held_back and self._most(self._least, windows, took_us, goal_us) > self._limit:
-            self._limit += 1 / self._replicas
+            self._allow(self._limit + 1 / self._replicas)
 
     def expired(self, admitted_us: int, now_us: int) -> None:
         """Its timeout passed for a window that was admitted then."""
@@ -107,7 +104,11 @@ class ConcurrencyLimit:
         return self._lowered_us is None or admitted_us >= self._lowered_us
 
     def _begin(self, limit: float, now_us: int) -> None:
-        self._limit, self._lowered_us, self._least, self._probed = limit, now_us, None, False
+        self._lowered_us, self._least, self._probed = now_us, None, False
+        self._allow(limit)
+
+    def _allow(self, limit: float) -> None:
+        self._limit, self.most = limit, limit * self._replicas
 
 
 class Admission(Generic[Window]):
@@ -133,7 +134,8 @@ class Admission(Generic[Window]):
     def take(self, now_us: int) -> list[tuple[Window, dict[str, StageJob]]]:
         """Those that may go on now."""
         if self.held_by is not None:
-            full = (stage for stage, limit in self._limits.items() if limit.full)
+            limits = self._limits.items()
+            full = (stage for stage, limit in limits if limit.unsettled >= limit.most)
             self.held_by = next(full, None)
         taken = []
         while self._waiting and self.held_by is None:
@@ -142,7 +144,7 @@ class Admission(Generic[Window]):
             for stage in jobs:
                 limit = self._limits[stage]
                 windows[stage] = limit.admit(now_us)
-                if limit.full:
+                if limit.unsettled >= limit.most:
                     self.held_by = stage
             self._admitted[window] = now_us, windows
             taken.append((window, jobs))
