@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable
 from math import inf
 from typing import Generic, TypeVar
 
 from pipeline.batching.batch import TIMEOUT, StageJob
 from pipeline.batching.dispatch import StageDone
+from pipeline.batching.stage_queue import BACKLOG_BATCHES, HELD_BATCHES, StageRule
 
 Window = TypeVar("Window", bound=Hashable)
 
@@ -18,6 +19,7 @@ ALONE_MAX = 3
 NO_LIMIT = inf
 # Of what the timeout leaves: a window that comes to a replica last may have to wait for two rounds.
 _GOAL_SHARE = 1 / 3
+_NOTHING_SEEN = 0, 1 << 62
 _PROBE_SHARE = 0.9  # of the timeout that two windows may take, were they to take twice as long
 
 
@@ -31,21 +33,28 @@ class ConcurrencyLimit:
     as in TCP Vegas (Brakmo and Peterson, 1995). So a stage whose call takes as long for many as
     for one gets many. What was admitted before it was lowered says nothing of what holds now.
 
-    Invariants: at least one window a replica is allowed. A stage that lets windows expire one by
-    one has no limit until one comes back: it must not hold the others up.
+    Invariants: at least one window a replica is allowed, and at most what keeps it busy: windows
+    to come may take longer than those that were seen. A stage that lets windows expire one by one
+    has no limit until one comes back: it must not hold the others up.
     """
 
-    def __init__(self, timeout_us: int, limit: float = 1) -> None:
+    def __init__(self, rule: StageRule, limit: float = 1) -> None:
         """``limit``: where it begins; one window a replica, since nothing is known of the stage."""
-        self.timeout_us = timeout_us
+        self.set_rule(rule)
         self.unsettled = 0
         self._replicas = 1
         self._allow(limit)
-        self._least: tuple[int, int] | None = None  # windows a replica, and us
+        self._least = _NOTHING_SEEN  # windows a replica, and us
         self._probed = False
         self._lowered_us: int | None = None
         self._full_us: int | None = None  # when it was last
         self._alone = 0
+
+    def set_rule(self, rule: StageRule) -> None:
+        """For what is admitted from now on."""
+        self._timeout_us = rule.timeout_us
+        batches = HELD_BATCHES * rule.call_batches + BACKLOG_BATCHES + 1
+        self._busy = batches * rule.batch_max
 
     def set_replicas(self, count: int) -> None:
         """With none it waits for as much as one would get."""
@@ -69,17 +78,16 @@ class ConcurrencyLimit:
         if self._limit == NO_LIMIT:
             self._begin(1, now_us)
             return
-        if self._least is None or 10 * took_us < 9 * self._least[1]:
-            self._least = windows, took_us
-        goal_us = self._least[1] + _GOAL_SHARE * (self.timeout_us - self._least[1])
+        self._look(windows, took_us)
+        goal_us = self._least[1] + _GOAL_SHARE * (self._timeout_us - self._least[1])
         if took_us > goal_us:
             if self._counts(admitted_us):
                 self._allow(max(1, int(self._limit * goal_us / took_us)))
                 self._lowered_us = now_us
             return
         held_back = self._full_us is not None and self._full_us >= admitted_us
-        if held_back and self._most(self._least, windows, took_us, goal_us) > self._limit:
-            self._allow(self._limit + 1 / self._replicas)
+        if held_back and self._most(windows, took_us, goal_us) > self._limit:
+            self._allow(min(self._busy, self._limit + 1 / self._replicas))
 
     def expired(self, admitted_us: int, now_us: int) -> None:
         """Its timeout passed for a window that was admitted then."""
@@ -88,14 +96,20 @@ class ConcurrencyLimit:
         self._alone += self._limit == 1
         self._begin(NO_LIMIT if self._alone >= ALONE_MAX else 1, now_us)
 
-    def _most(self, least: tuple[int, int], windows: int, took_us: int, goal_us: float) -> int:
+    def _look(self, windows: int, took_us: int) -> None:
+        """The least of what was seen; where fewer take twice as long, what was seen is over."""
+        first, least_us = self._least
+        if 10 * took_us < 9 * least_us or (windows <= first and took_us > 2 * least_us):
+            self._least, self._probed = (windows, took_us), False
+
+    def _most(self, windows: int, took_us: int, goal_us: float) -> int:
         """Windows a replica that one would take ``goal_us`` with, as far as this one tells."""
-        first, least_us = least
+        first, least_us = self._least
         if windows > first:
             each_us = max(0.0, (took_us - least_us) / (windows - first))
         else:
             each_us = took_us / windows
-            if not self._probed and 2 * took_us <= _PROBE_SHARE * self.timeout_us:
+            if not self._probed and 2 * took_us <= _PROBE_SHARE * self._timeout_us:
                 self._probed = True
                 return 2 * windows
         return windows + int(min(windows, (goal_us - took_us) / each_us) if each_us else windows)
@@ -104,7 +118,7 @@ class ConcurrencyLimit:
         return self._lowered_us is None or admitted_us >= self._lowered_us
 
     def _begin(self, limit: float, now_us: int) -> None:
-        self._lowered_us, self._least, self._probed = now_us, None, False
+        self._lowered_us, self._least, self._probed = now_us, _NOTHING_SEEN, False
         self._allow(limit)
 
     def _allow(self, limit: float) -> None:
@@ -118,11 +132,11 @@ class Admission(Generic[Window]):
     Of the stages of a window all have it or none.
     """
 
-    def __init__(self, timeouts_us: Mapping[str, int], paced: bool = True) -> None:
-        """``timeouts_us`` by stage. ``paced``: otherwise there is always room."""
+    def __init__(self, rules: Iterable[StageRule], paced: bool = True) -> None:
+        """``paced``: otherwise there is always room."""
         start = 1 if paced else NO_LIMIT
         self._paced = paced
-        self._limits = {stage: ConcurrencyLimit(us, start) for stage, us in timeouts_us.items()}
+        self._limits = {rule.name: ConcurrencyLimit(rule, start) for rule in rules}
         self._waiting: deque[tuple[Window, dict[str, StageJob]]] = deque()
         self._admitted: dict[Window, tuple[int, dict[str, int]]] = {}
         self.held_by: str | None = None  # a stage that had no room for one more at the last take
@@ -166,6 +180,6 @@ class Admission(Generic[Window]):
     def set_replicas(self, stage: str, count: int) -> None:
         self._limits[stage].set_replicas(count)
 
-    def set_timeout(self, stage: str, timeout_us: int) -> None:
+    def set_rule(self, rule: StageRule) -> None:
         """For what is admitted from now on."""
-        self._limits[stage].timeout_us = timeout_us
+        self._limits[rule.name].set_rule(rule)

@@ -98,12 +98,16 @@ class Dispatcher:
         """The replicas that take batches from now on; batches of others may still come back."""
         self._queues[stage].replicas = tuple(replicas)
 
-    def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> None:
-        """For what comes from now on; what is under way has the new timeout left at most."""
+    def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> StageRule:
+        """For what comes from now on; what is under way has the new timeout left at most.
+
+        What the stage's rule is then.
+        """
         queue = self._queues[stage]
         queue.rule = replace(queue.rule, batch_max=batch_max, timeout_us=timeout_us)
         for task in self._timeouts[stage]:
             task.deadline_us = min(task.deadline_us, now_us + timeout_us)
+        return queue.rule
 
     def submit(self, window: Hashable, jobs: dict[str, StageJob], now_us: int) -> None:
         """A closed window with a job for each stage that runs for it."""

@@ -53,10 +53,9 @@ class WindowFlow:
         self._shown = shown
         self._spans = None if tracer is None else IngestSpans(tracer)
         self._jobs = JobMaker(spec)
-        self.dispatcher = Dispatcher(_stage_rules(spec, call_batches), shown)
-        self.admission: Admission[Window] = Admission(
-            {name: stage.timeout_us for name, stage in spec.stages.items()}, paced
-        )
+        rules = _stage_rules(spec, call_batches)
+        self.dispatcher = Dispatcher(rules, shown)
+        self.admission: Admission[Window] = Admission(rules, paced)
         self._open: dict[Window, ClosedWindow] = {}
         self.unsettled: dict[Window, int] = {}
 
@@ -107,8 +106,8 @@ class WindowFlow:
         self.admission.set_replicas(stage, len(replicas))
 
     def set_limits(self, stage: str, batch_max: int, timeout_us: int, now_us: int) -> None:
-        self.dispatcher.set_limits(stage, batch_max, timeout_us, now_us)
-        self.admission.set_timeout(stage, timeout_us)
+        rule = self.dispatcher.set_limits(stage, batch_max, timeout_us, now_us)
+        self.admission.set_rule(rule)
 
     def take_done(self, now_us: int) -> None:
         """Tells the fusion halves what the dispatcher has settled since the last call."""
