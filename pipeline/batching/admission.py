@@ -13,6 +13,8 @@ from pipeline.batching.stage_queue import BACKLOG_BATCHES, HELD_BATCHES, StageRu
 
 Window = TypeVar("Window", bound=Hashable)
 
+# A stage begins with a window a replica for each so much of its timeout: 3 for the usual 30 s.
+_FIRST_US, _FIRST_MAX = 8_000_000, 8
 # So many expired in a row, one a replica as they were: no answer is to come. A replica that hangs
 # is replaced after two timeouts, and its successor answers.
 ALONE_MAX = 3
@@ -38,12 +40,13 @@ class ConcurrencyLimit:
     has no limit until one comes back: it must not hold the others up.
     """
 
-    def __init__(self, rule: StageRule, limit: float = 1) -> None:
-        """``limit``: where it begins; one window a replica, since nothing is known of the stage."""
+    def __init__(self, rule: StageRule, paced: bool = True) -> None:
+        """``paced``: otherwise it begins without a limit."""
         self.set_rule(rule)
         self.unsettled = 0
         self._replicas = 1
-        self._allow(limit)
+        first = max(1, min(_FIRST_MAX, rule.timeout_us // _FIRST_US))
+        self._allow(first if paced else NO_LIMIT)
         self._least = _NOTHING_SEEN  # windows a replica, and us
         self._probed = False
         self._lowered_us: int | None = None
@@ -134,9 +137,8 @@ class Admission(Generic[Window]):
 
     def __init__(self, rules: Iterable[StageRule], paced: bool = True) -> None:
         """``paced``: otherwise there is always room."""
-        start = 1 if paced else NO_LIMIT
         self._paced = paced
-        self._limits = {rule.name: ConcurrencyLimit(rule, start) for rule in rules}
+        self._limits = {rule.name: ConcurrencyLimit(rule, paced) for rule in rules}
         self._waiting: deque[tuple[Window, dict[str, StageJob]]] = deque()
         self._admitted: dict[Window, tuple[int, dict[str, int]]] = {}
         self.held_by: str | None = None  # a stage that had no room for one more at the last take

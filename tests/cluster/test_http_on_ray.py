@@ -135,10 +135,10 @@ def kill(live: Live, role: str) -> None:
     os.kill(live.supervisor.pids()[role][0], signal.SIGKILL)
 
     def mended() -> bool:
-        now = scraped(live.monitor)
-        again = total(now, "motet_actor_restarts_total", role=role, cause="died") == 1
-        ready = live.looker.readiness[-1][0] == 200
-        return again and ready and total(now, "motet_windows_total") > before + len(STREAMS)
+        state = state_of(live.monitor)  # of one moment: the answer before may tell of another
+        again = {"role": role, "cause": "died", "count": 1} in state["restarts"]
+        windows = total(scraped(live.monitor), "motet_windows_total")
+        return again and state["ready"] and windows > before + len(STREAMS)
 
     await_that(f"{role} started anew", mended)
 
