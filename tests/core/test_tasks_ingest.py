@@ -115,6 +115,56 @@ def test_one_slots_budget_holds_no_other_slot_up():
     assert [m.lane for m in told.pump() if isinstance(m, Opened)] == [1]
 
 
+def test_of_a_backlog_no_more_is_applied_than_a_stage_does_in_time():
+    told = Told({"stages.colour.timeout": "2s"}, paced=True)
+    told.fetch(*(raw("in.cam", n, n * 10 * SECOND_US) for n in range(9)))
+    told.ends(mic=0, cam=9, chat=0)
+
+    def opened(messages) -> list[int]:
+        return [m.start_us // (10 * SECOND_US) for m in messages if isinstance(m, Opened)]
+
+    def run(took_us: int) -> list[int]:
+        [batch] = told.task.take_assignments(told.now_us)
+        told.now_us += took_us
+        told.task.on_batch(batch.number, [JobResult("done")] * len(batch.jobs), told.now_us)
+        told.ends(mic=0, cam=9, chat=0)
+        return opened(told.pump())
+
+    assert opened(told.pump()) == [0]
+    assert told.task.held_by == "colour"
+    assert [lane.held_by for lane in told.task.view(0, 0).lanes] == ["colour"]
+    assert told.waiting() == [
+        "waiting for stage colour in lane 0: "
+        "it has as many windows as it does well within its timeout"
+    ]
+    assert run(1_900_000) == [1]  # two at once would have expired
+    assert run(300_000) == [2, 3]
+    assert run(310_000) == [4, 5, 6]
+    told.task.set_replicas("colour", ["colour-0", "colour-1", "colour-2"])
+    told.task.set_limits("colour", 64, 30 * SECOND_US, told.now_us)
+    assert opened([*told.pump(), *told.pump()]) == [7]  # it is asked anew with every round
+    assert told.task.held_by is None
+
+
+def test_what_closes_at_once_waits_for_its_turn_and_its_time_begins_then():
+    ends = {TopicPartition(topic, 0): 0 for topic in TOPICS}
+    ends[TopicPartition("in.cam", 0)] = 3
+    spec = load(LOBBY, {"slots": 1, "stages.colour.timeout": "2s"})
+    task = IngestTask(spec, {0: {0: LaneCut(0, START, dict(START))}}, ends)
+    task.set_replicas("colour", ["colour-0"])
+    frames = [raw("in.cam", n, 0, key=b"%d" % n) for n in range(3)]  # of three streams
+    task.on_fetches([Fetch("in.cam", 0, frames, 3)], 0)
+    task.pump(0)
+    assert kinds(task.take_deliveries()[0]) == ["Opened"] * 3 + ["Cut"]
+    for now_us in (1_500_000, 3_000_000, 4_500_000):
+        [batch] = task.take_assignments(now_us - 1_500_000)
+        task.pump(now_us)
+        task.on_batch(batch.number, [JobResult("done")], now_us)
+    found = task.take_deliveries()[0]
+    assert [m.failure for m in found if isinstance(m, Settled)] == [None] * 3
+    assert task.finished
+
+
 def test_a_stage_that_takes_too_long_is_settled_by_the_clock():
     told = Told({"stages.colour.timeout": "2s"})
     told.fetch(raw("in.cam", 0, 0), raw("in.cam", 1, 10 * SECOND_US))
