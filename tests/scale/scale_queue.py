@@ -72,11 +72,12 @@ class CountQueue:
 
     def _room(self, held: int) -> int:
         most = self.batch_max * (self.call_batches if self.backlogged else 1)
+        share = -(-(self.queued + int(self._held.sum())) // len(self.order))
         if not held:
-            return most
+            return max(1, min(most, share))
         if self.queued * WORTH_SHARE < min(held, self.batch_max):
             return 0
-        return max(0, min(most, HELD_BATCHES * most - held))
+        return max(0, min(most, HELD_BATCHES * most - held, share - held))
 
     def _take(self, room: int) -> tuple[int, list[Group]]:
         groups: list[Group] = []
