@@ -17,8 +17,8 @@ Window = TypeVar("Window", bound=Hashable)
 _FIRST_US, _FIRST_MAX = 8_000_000, 8
 # So many expired in a row, one a replica as they were: no answer is to come. A replica that hangs
 # is replaced after two timeouts, and its successor answers.
-ALONE_MAX = 3
-NO_LIMIT = inf
+_ALONE_MAX = 3
+_NO_LIMIT = inf
 # Of what the timeout leaves: a window that comes to a replica last may have to wait for two rounds.
 _GOAL_SHARE = 1 / 3
 _NOTHING_SEEN = 0, 1 << 62
@@ -46,7 +46,7 @@ class ConcurrencyLimit:
         self.unsettled = 0
         self._replicas = 1
         first = max(1, min(_FIRST_MAX, rule.timeout_us // _FIRST_US))
-        self._allow(first if paced else NO_LIMIT)
+        self._allow(first if paced else _NO_LIMIT)
         self._least = _NOTHING_SEEN  # windows a replica, and us
         self._probed = False
         self._lowered_us: int | None = None
@@ -78,7 +78,7 @@ class ConcurrencyLimit:
         """
         self._alone = 0
         took_us = now_us - admitted_us
-        if self._limit == NO_LIMIT:
+        if self._limit == _NO_LIMIT:
             self._begin(1, now_us)
             return
         self._look(windows, took_us)
@@ -94,10 +94,10 @@ class ConcurrencyLimit:
 
     def expired(self, admitted_us: int, now_us: int) -> None:
         """Its timeout passed for a window that was admitted then."""
-        if self._limit == NO_LIMIT or not self._counts(admitted_us):
+        if self._limit == _NO_LIMIT or not self._counts(admitted_us):
             return
         self._alone += self._limit == 1
-        self._begin(NO_LIMIT if self._alone >= ALONE_MAX else 1, now_us)
+        self._begin(_NO_LIMIT if self._alone >= _ALONE_MAX else 1, now_us)
 
     def _look(self, windows: int, took_us: int) -> None:
         """The least of what was seen; where fewer take twice as long, what was seen is over."""

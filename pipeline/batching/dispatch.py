@@ -2,9 +2,9 @@
 
 Deciding a batch and applying its results are pure; only the host runs it. The rule is
 work-conserving, without a timer (a timer adds no capacity, it only makes windows wait): a replica
-that is free gets all that is queued, one that runs gets what comes meanwhile, and whenever it is
-free it runs all that is at its door in one call (``pipeline/tasks/micro_batcher.py``). That hides
-the way there and back and forms the same batches as a queue in the replica itself would
+that is free gets its share of what is there, one that runs gets what comes meanwhile, and whenever
+it is free it runs all that is at its door in one call (``pipeline/tasks/micro_batcher.py``). That
+hides the way there and back and forms the same batches as a queue in the replica itself would
 (tests/core/test_batching_latency.py).
 """
 

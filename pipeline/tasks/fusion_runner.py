@@ -173,9 +173,9 @@ class FusionRunner:
 
     def _not_ready(self, now_us: int) -> str | None:
         for slot, committer in self._committers.items():
-            since_us, error = now_us - self._active_us[slot], committer.failing
-            if error is not None and since_us >= FAILING_US:
-                return f"slot {slot} has tried to commit for {since_us // 1_000_000} s: {error}"
+            for_us, error = now_us - self._active_us[slot], committer.failing
+            if error is not None and for_us >= FAILING_US:
+                return f"slot {slot} has tried to commit for {for_us // 1_000_000} s: {error}"
         return None
 
     def _figures(self) -> Figures:

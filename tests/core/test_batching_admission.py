@@ -230,3 +230,12 @@ def test_a_stage_that_is_fast_gets_what_keeps_it_busy_and_no_more():
     stages.run(12_000)
     assert stages.most == 5 * 64
     assert len(stages.failed["a"]) < 2 * 64  # those of one call
+
+
+@pytest.mark.parametrize(("call_s", "timeout_s", "windows"), [(25, 30, 8), (4, 10, 8), (8, 15, 1)])
+def test_long_calls_get_two_where_that_is_safe_to_try(call_s, timeout_s, windows):
+    """A call of more than 45 % of a short timeout is never tried with two (docs/LIMITS.md)."""
+    stages = Stages({"a": lambda _n, _now_us: call_s * S}, timeout_s * S).run(100)
+    assert stages.failed == {"a": []}
+    a_call = 100 * call_s * S / stages.now_us
+    assert a_call == 1 if windows == 1 else a_call > windows
