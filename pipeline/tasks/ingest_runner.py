@@ -143,7 +143,7 @@ class IngestRunner:
         if self._draining.is_set() or task.finished:
             self._finish_round(busy)
             return
-        if task.dispatcher.backlogged or task.held_by is not None:
+        if task.dispatcher.backlogged:
             # Encoders have enough to do. A poll would only take the interpreter from them: it
             # costs two hops to the client's thread, and brings what would have to wait.
             if not busy:

@@ -78,7 +78,7 @@ def test_the_demo_ends_by_itself_and_its_results_lie_in_the_real_topic(
     look, *_others = re.findall(r"^  (?!#)(.+)$", done.stdout.partition("next:\n")[2], re.MULTILINE)
     topic = re.search(r"--topic (\S+)", look)[1]
     results = committed(kafka, topic)
-    assert len(results) == int(told[1]) == int(told[2])
+    assert len(results) == int(told[1]) == int(told[2]), done.stdout
     assert {result["stream"] for result in results} == {*STREAMS}
 
     def of_stream(stream: str) -> list[dict]:

@@ -105,7 +105,9 @@ def live(kafka: str, ray_address: str) -> Iterator[Live]:
         looker, run = Looker(monitor), threading.Thread(target=work, name="run")
         for thread in (looker, listener, run):
             thread.start()
-        await_that("ready", lambda: failures or ask(monitor, "/readyz").status == 200, 150)
+        # The run shows itself ready a moment before it hands its supervisor over.
+        ready = lambda: held and ask(monitor, "/readyz").status == 200  # noqa: E731
+        await_that("ready", lambda: failures or ready(), 150)
         assert failures == []
         sender = Sender(send, STEP_US)
         sender.start()
