@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
+# Where it is set, every process of a suite or a demo would compile all of the source anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo docs example test metrics dashboard lint type arch fmt sim faults soak fuzz mutants overload lock bench bench-flat bench-peers bench-latency bench-features bench-gpu clean
 .PHONY: eval-classic eval-digits eval-speech eval-stamps eval-translate
@@ -40,7 +42,7 @@ demo: $(STAMP)  ## a real Kafka, a local Ray, live topics in, fused results out 
 example: $(STAMP)  ## a worked pipeline, from nothing to its figures: EXAMPLE=ward, call_desk or road
 	@$(BIN)/python docs/examples/run.py $(or $(EXAMPLE),ward) $(ARGS)
 
-test: $(STAMP) lint  ## the whole test suite (15 minutes at most on two cores)
+test: $(STAMP)  ## the whole test suite, lint and types too (15 minutes at most on two cores)
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 metrics: $(STAMP)  ## writes docs/METRICS.md anew from the catalogue

@@ -18,6 +18,9 @@ import order_of_tests
 
 from pipeline.broker import process, server
 from pipeline.broker.data_dir import DataDir
+from pipeline.heap import settle_heap, swell_heap
+
+swell_heap()
 
 # Triton comes with torch's CUDA build, and some model libraries load it in passing. Nothing here
 # compiles kernels, and its bindings write pages of complaints behind the last line of a run.
@@ -56,6 +59,10 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order_of_tests.order(items, of_a_worker="PYTEST_XDIST_WORKER" in os.environ)
+
+
+def pytest_collection_finish() -> None:
+    settle_heap()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -120,6 +121,12 @@ def root(
         raise typer.Exit(2)
 
 
+@cache
+def command_line() -> Any:
+    """The command line with all its commands: a tenth of a second to make."""
+    return typer.main.get_command(app)
+
+
 def main(
     arguments: Sequence[str] | None = None,
     cluster: Host | None = None,
@@ -131,7 +138,7 @@ def main(
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with interruptible():
-            command = typer.main.get_command(app)
+            command = command_line()
 
             def invoke() -> None:
                 demand_utf8(given)

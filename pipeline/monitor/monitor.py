@@ -117,6 +117,7 @@ class Monitor:
         self._finder.close()
         if self._live is not None:
             self._live.close()
+        self._feed.await_left()
         if self._server is not None:
             self._server.end_connections()
             self._server.server_close()

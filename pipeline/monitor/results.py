@@ -21,6 +21,7 @@ KEPT_BYTES = 16 << 20
 READERS_MAX = 32
 LINGER_US = 15_000_000  # a page that is loaded again finds the reader still at work
 STREAMS_SHOWN = 200
+TOLD_S = 1.0  # what a reader may take to hear of the end; one that does not read is not waited for
 
 
 class TooManyReaders(Exception):
@@ -71,6 +72,7 @@ class ResultFeed:
         with self._changed:
             if reader in self._readers:
                 self._readers.remove(reader)
+                self._changed.notify_all()
 
     def streams(self, part: str = "", most: int = STREAMS_SHOWN) -> tuple[list[str], int]:
         """Ids with ``part`` in them, whatever its case, of the newest results, the newest last;
@@ -92,12 +94,18 @@ class ResultFeed:
             return self._lanes.get(stream)
 
     def close(self) -> None:
+        """Tells the readers; ``await_left`` waits until they have sent it on."""
         with self._changed:
             self._closed = True
             for reader in self._readers:
                 reader.closed = True
             self._changed.notify_all()
         self._source.close()
+
+    def await_left(self) -> None:
+        """Waits until all readers have left, for a while: connections can be ended then."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._readers, TOLD_S)
 
     # -- called by the thread that reads ------------------------------------------------------
 

@@ -11,10 +11,9 @@ import threading
 
 import pytest
 from ports import free_port
-from typer.main import get_command
 
 from pipeline.cli import connect, main, terminal
-from pipeline.cli.app import app
+from pipeline.cli.app import command_line
 from pipeline.cli.errors import guarded
 from pipeline.errors import InvalidInput, MotetError, Problem, Unreachable
 
@@ -76,7 +75,7 @@ def test_a_mistake_of_usage_is_one_line_and_exit_code_2(capsys, arguments, said)
 
 def options() -> list[tuple[list[str], str]]:
     """Every option of every command that takes a value."""
-    found, left = [], [([], get_command(app))]
+    found, left = [], [([], command_line())]
     while left:
         path, command = left.pop()
         left += [([*path, name], inner) for name, inner in getattr(command, "commands", {}).items()]

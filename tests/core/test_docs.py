@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer.main
 from documents import FENCE, PAGES, ROOT, inlines
 
 from pipeline import record
-from pipeline.cli.app import app
+from pipeline.cli.app import command_line
 from pipeline.encoders.loading import encoder_class
 from pipeline.spec import BUILTIN, json_schema
 from pipeline.spec.catalog import AVAILABLE
@@ -165,7 +164,7 @@ def test_the_architecture_has_a_room_for_every_source() -> None:
 
 
 def test_every_command_is_in_the_changelog() -> None:
-    group: Any = typer.main.get_command(app)
+    group: Any = command_line()
     shown = inlines(ROOT / "CHANGELOG.md")
     for name, command in group.commands.items():
         inner = getattr(command, "commands", None)

@@ -11,13 +11,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
-import typer.main
 from documents import (
     BLOCKS,
     FENCE,
@@ -34,7 +34,7 @@ from documents import (
 from pipelines import LOBBY, broker_for, connector_for, load
 from shown import Shown, monitor_of
 
-from pipeline.cli.app import app
+from pipeline.cli.app import command_line
 from pipeline.encoders.base import Clip
 from pipeline.encoders.checking import check_pipeline
 from pipeline.encoders.loading import load_encoder
@@ -128,7 +128,7 @@ def test_the_encoder_of_the_readme_is_built_and_encodes(tmp_path: Path, monkeypa
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """The command of motet that the words name, and its arguments."""
-    command: Any = typer.main.get_command(app)
+    command: Any = command_line()
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
         assert words[0] in command.commands, f"motet {' '.join(words)}"
         command, words = command.commands[words[0]], words[1:]
@@ -199,11 +199,15 @@ def test_every_command_line_parses(block: Block) -> None:
             PARSED[words[0]](words[1:])
 
 
-def assert_is_read(variable: str) -> None:
+@cache
+def sources() -> list[str]:
     rooms = (ROOT / room for room in ("pipeline", "actors", "tests"))
-    sources = [path for room in rooms for path in room.rglob("*.py")]
-    found = (path.read_text("utf-8") for path in [*sources, ROOT / "deploy" / "compose.yaml"])
-    assert any(re.search(rf"\b{variable}\b", text) for text in found), variable
+    paths = [*(path for room in rooms for path in room.rglob("*.py")), ROOT / "deploy/compose.yaml"]
+    return [path.read_text("utf-8") for path in paths]
+
+
+def assert_is_read(variable: str) -> None:
+    assert any(re.search(rf"\b{variable}\b", text) for text in sources()), variable
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

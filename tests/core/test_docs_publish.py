@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import typer.main
 from documents import ROOT
 
-from pipeline.cli.app import app
+from pipeline.cli.app import command_line
 from pipeline.connectors import live_clock, live_connection, live_reader
 from pipeline.connectors.files import (
     AUDIO_TYPES,
@@ -23,7 +22,7 @@ S = 1_000_000
 
 
 def test_every_flag_stands_there_with_its_default() -> None:
-    command = typer.main.get_command(app).commands["publish"]
+    command = command_line().commands["publish"]
     options = {each.opts[0]: each.default for each in command.params if each.opts[0][:2] == "--"}
     rows = re.findall(r"^\| `(--[a-z-]+)` \| (.*?) \|", PAGE, re.MULTILINE)
     assert sorted(name for name, _ in rows) == sorted(options)

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
 from pipeline import __version__
-from pipeline.cli.app import app
+from pipeline.cli.app import command_line
 
 LOBBY = Path(__file__).parent / "spec" / "lobby.yaml"  # the contract's example
 
@@ -63,7 +62,7 @@ def every_command() -> Iterator[list[str]]:
         for name in sorted(inner):
             yield from below(inner[name], [*path, name])
 
-    yield from below(typer.main.get_command(app), [])
+    yield from below(command_line(), [])
 
 
 def test_the_help_of_every_command_imports_nothing_heavy_and_shows_an_example():

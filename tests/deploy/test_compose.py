@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from deploy_files import COMPOSE, DEPLOY, DOCKERFILE, INSTRUCTIONS, PROMETHEUS, SERVICES
 from deploy_server import TOKEN
 from kube_schemas import wrong_in_compose
 
 from pipeline.broker.jars import locked
-from pipeline.cli.app import app
+from pipeline.cli.app import command_line
 from pipeline.spec import load
 
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("motet:")]
@@ -218,7 +217,7 @@ def command_lines(service: dict[str, Any]) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_command_lines_parse(name):
-    root = typer.main.get_command(app)
+    root = command_line()
     for program, *arguments in command_lines(SERVICES[name]):
         command: Any = root
         if program == "ray":

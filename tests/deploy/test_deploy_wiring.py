@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from deploy_files import DEPLOY, DOCKERFILE
 from deploy_objects import ALL, driver, objects_of, of, pipeline_file, plain_environment
 from kube_schemas import wrong_in
 
-from pipeline.cli.app import app
+from pipeline.cli.app import command_line
 from pipeline.spec import load
 
 SECRETS = {  # made by hand, as docs/DEPLOY.md says; `motet` by KubeRay
@@ -125,7 +124,7 @@ def test_the_driver_joins_the_cluster_and_ends_in_its_own_time(folder):
 def parsed(line: list[str]) -> dict[str, Any]:
     """What a command of motet or Ray takes its arguments for."""
     program, *arguments = line
-    command: Any = typer.main.get_command(app)
+    command: Any = command_line()
     if program == "ray":
         import ray.scripts.scripts
 

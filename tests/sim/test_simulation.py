@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,15 +87,6 @@ def chunks() -> list[range]:
     if ONE is not None:
         return [range(int(ONE), int(ONE) + 1)]
     return [range(first, min(first + CHUNK, SEEDS)) for first in range(0, SEEDS, CHUNK)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled_heap() -> Iterator[None]:
-    """What the process holds besides is not looked through again and again meanwhile."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

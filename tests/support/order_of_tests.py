@@ -1,7 +1,8 @@
 """The order of the test files, and who of several workers runs which of them.
 
 What needs Ray waits most of its time, and two clusters side by side hold each other up: one worker
-takes all of that, file after file, and the others the rest, files of many tests first.
+takes all of that, file after file, and the others the rest: files with long tests first, which
+are marked ``early``, then files of many tests.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ def order(items: list[pytest.Item], of_a_worker: bool) -> None:
     Of a worker what needs Ray comes first, since it takes longest; else it comes last.
     """
     rank, count = ranks(items), Counter(item.path for item in items)
+    early = {item.path for item in items if item.get_closest_marker("early")}
 
-    def place(item: pytest.Item) -> tuple[bool, int, int]:
+    def place(item: pytest.Item) -> tuple[bool, int, bool, int]:
         its = rank[item.path]
-        if its == NO_RAY:
-            return of_a_worker, its, -count[item.path] if of_a_worker else 0
-        return not of_a_worker, its, 0
+        if its != NO_RAY:
+            return not of_a_worker, its, False, 0
+        late = of_a_worker and item.path not in early
+        return of_a_worker, its, late, -count[item.path] if of_a_worker else 0
 
     items.sort(key=place)
 
