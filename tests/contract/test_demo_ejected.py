@@ -18,7 +18,7 @@ from pipeline.demo.assets import STREAMS
 from pipeline.demo.models import missing_package
 from pipeline.demo.own_broker import own_broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.early, pytest.mark.timeout(300)]
 
 MOTET = [sys.executable, "-m", "actors"]
 MODELS = missing_package() is None  # where they are there, the demo has them

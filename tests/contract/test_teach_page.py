@@ -14,7 +14,7 @@ from browser import browser
 from kafka_user import BEGIN_US, await_that
 from three_sounds import CLASSES, sound
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.early, pytest.mark.timeout(300)]
 
 STREAMS = [f"room-{number}" for number in range(6)]
 LABELS = 60

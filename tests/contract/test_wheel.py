@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 import soundfile
 
+pytestmark = pytest.mark.early
+
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "actors")
 NOT_SHIPPED = ("__pycache__", ".pyc")

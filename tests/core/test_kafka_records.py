@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 import pytest
 
@@ -117,6 +118,9 @@ def read(kind: type, data: bytes, begin: int, aborted: list, isolation: int, ste
             stands.append((reader.next_fetch_offset, reader.leader_epoch))
     except CorruptRecordError:
         why = "corrupt"
+    except struct.error:  # of a batch that is shorter than the head of its format
+        assert kind is Fetcher.PartitionRecords
+        why = "corrupt"
     return given, stands, why, reader.records_read
 
 
@@ -169,6 +173,13 @@ def test_neither_takes_damaged_bytes_for_records(batches, place, change, reseale
     assert ours_why == stock_why
     if stock_why is None:
         assert ours == [as_log_record(r) for r in stock]
+
+
+def test_a_batch_that_is_shorter_than_its_head_is_a_damaged_one():
+    data = log_of([PLAIN])[0] + bytes(8) + (40).to_bytes(4, "big") + bytes(4) + b"\x02" + bytes(35)
+    for kind in (Fetcher.PartitionRecords, PartitionLogRecords):
+        given, _, why, _ = read(kind, data, 0, [], ALL, 1000)
+        assert (len(given), why) == (len(PLAIN["records"]), "corrupt")
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5])

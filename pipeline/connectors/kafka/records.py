@@ -8,6 +8,7 @@ use for formats before Kafka 0.11; tests/core/test_kafka_records.py holds both s
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,7 +46,12 @@ class PartitionLogRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         topic, partition = tp
         while (view := records._next_slice) is not None:
             if len(view) < _HEADER.size or view[_MAGIC_AT] != 2:
-                yield from self._old(topic, partition, records.next_batch())
+                try:
+                    batch = records.next_batch()
+                except struct.error as error:  # shorter than the head of its format
+                    why = f"{topic}-{partition}: a batch is damaged: {error}"
+                    raise kafka_errors.CorruptRecordError(why) from error
+                yield from self._old(topic, partition, batch)
                 continue
             end = records._pos
             records._cache_next()
