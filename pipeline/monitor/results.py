@@ -103,7 +103,7 @@ class ResultFeed:
         self._source.close()
 
     def await_left(self) -> None:
-        """Waits until all readers have left, for a while: connections can be ended then."""
+        """Waits until all readers have left, TOLD_S at most: connections can be ended then."""
         with self._changed:
             self._changed.wait_for(lambda: not self._readers, TOLD_S)
 

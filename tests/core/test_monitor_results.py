@@ -161,7 +161,18 @@ def test_a_topic_that_is_missing_is_told(broker, monitor, monkeypatch):
     assert "out.results: it is not there" in answer.text
 
 
-def test_readers_are_told_that_the_run_has_ended(spec, broker):
+def test_readers_are_told_that_the_run_has_ended_however_slow_the_machine_is(
+    spec, broker, monkeypatch
+):
+    def slowly(reader, write):
+        def wait_and_write(data):
+            if data.startswith(b"event: closed"):
+                threading.Event().wait(0.3)
+            write(data)
+
+        send_events(reader, wait_and_write)
+
+    monkeypatch.setattr("pipeline.monitor.routes.send_events", slowly)
     with monitor_of(spec, connector_for(broker), Shown()) as monitor:
         reader = Events(monitor, "/api/results")
         assert reader.answer.status == 200
