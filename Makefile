@@ -42,7 +42,7 @@ demo: $(STAMP)  ## a real Kafka, a local Ray, live topics in, fused results out 
 example: $(STAMP)  ## a worked pipeline, from nothing to its figures: EXAMPLE=ward, call_desk or road
 	@$(BIN)/python docs/examples/run.py $(or $(EXAMPLE),ward) $(ARGS)
 
-test: $(STAMP)  ## the whole test suite, lint and types too (15 minutes at most on two cores)
+test: $(STAMP)  ## the whole test suite, lint and types too (aim: 15 minutes on two cores; slow ones take 23)
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 metrics: $(STAMP)  ## writes docs/METRICS.md anew from the catalogue
