@@ -1,8 +1,9 @@
 """The embedded broker's data directory: what lies in it, and who may work on it.
 
 ``log/`` is Kafka's own data. Beside it: ``server.properties`` (written at every start),
-``server.log`` (and ``server.log.1`` of the start before), ``broker.json`` (process and port)
-and ``lock`` (held during a start or a stop; also the mark that the directory is one of ours).
+``server.log`` (and ``server.log.1`` of the start before), ``broker.json`` (process and port),
+for a while ``classes.jsa`` (see ``class_archive.py``) and ``lock`` (held during a start or a
+stop; also the mark that the directory is one of ours).
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class DataDir:
     def pid_file(self) -> Path:
         """Process and port of the last start."""
         return self.path / "broker.json"
+
+    @property
+    def classes(self) -> Path:
+        """Where a first Kafka writes an archive of its classes as it ends."""
+        return self.path / "classes.jsa"
 
     @property
     def is_used(self) -> bool:

@@ -43,6 +43,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "motet" / "jars"
 
 
+def jar_paths() -> list[Path]:
+    """Of all pinned jars in order, there or not."""
+    return [cache_dir() / jar.filename for jar in locked()]
+
+
 def ensure_jars(
     say: Say = lambda _: None, *, cache: Path | None = None, jars: Sequence[Jar] | None = None
 ) -> list[Path]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import subprocess
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.broker import process, settings
+from pipeline.broker.class_archive import ClassArchive
 from pipeline.broker.data_dir import DataDir
-from pipeline.broker.jars import Say, ensure_jars
+from pipeline.broker.jars import Say, ensure_jars, jar_paths
 from pipeline.broker.ports import HOST, USUAL_PORT, choose_port, free_port
 from pipeline.broker.probe import cluster_id
 from pipeline.broker.process import PidFile
@@ -90,7 +92,11 @@ def stop(data_dir: Path | None = None) -> bool:
     with data.locked(lambda _: None):
         running = _running(data)
         if running is not None:
-            process.end(running.pid, data.properties, _STOP_PATIENCE_S)
+            ended = process.end(running.pid, data.properties, _STOP_PATIENCE_S)
+            if ended and data.classes.exists():
+                with suppress(OSError):  # the next one to end writes it again
+                    ClassArchive.of(jar_paths()).keep(data.classes)
+        data.classes.unlink(missing_ok=True)
         data.pid_file.unlink(missing_ok=True)
         return running is not None
 
@@ -140,11 +146,15 @@ def _launch(data: DataDir, port: int, jars: list[Path], say: Say) -> Broker:
     """Start Kafka and wait until it answers; what fails or is interrupted leaves no process."""
     text = settings.render_properties(HOST, port, free_port(other_than=port), data.logs)
     data.properties.write_text(text, encoding="utf-8")
+    archive = ClassArchive.of(jars)
+    archive.prepare(say)
     if data.cluster_id is None:
-        _format(data, jars, say)
+        _format(data, jars, archive, say)
     data.rotate_log()
     say(f"starting Kafka on {HOST}:{port}, data in {data.path}")
-    command = settings.java_command(data.path, jars, "kafka.Kafka", str(data.properties))
+    main = ("kafka.Kafka", str(data.properties))
+    options = archive.options(data.classes)
+    command = settings.java_command(data.path, jars, *main, archive=options)
     pid = process.spawn(command, settings.java_environment(), data.server_log)
     broker = Broker(HOST, port, pid, data.path)
     try:
@@ -153,12 +163,13 @@ def _launch(data: DataDir, port: int, jars: list[Path], say: Say) -> Broker:
         _await_answer(broker, data)
     except BaseException:
         process.end(pid, data.properties, _STOP_PATIENCE_S)
+        data.classes.unlink(missing_ok=True)
         data.pid_file.unlink(missing_ok=True)
         raise
     return broker
 
 
-def _format(data: DataDir, jars: list[Path], say: Say) -> None:
+def _format(data: DataDir, jars: list[Path], archive: ClassArchive, say: Say) -> None:
     """Write the node's identity and the first metadata, once in a data directory's life."""
     say(f"preparing the data directory {data.path}")
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -166,7 +177,7 @@ def _format(data: DataDir, jars: list[Path], say: Say) -> None:
     cluster = "A" + cluster[1:]
     main = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(data.properties))
     done = subprocess.run(
-        settings.java_command(data.path, jars, *main, heap="128m"),
+        settings.java_command(data.path, jars, *main, heap="128m", archive=archive.options()),
         env=settings.java_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.broker.jars import missing_extra
@@ -86,14 +87,31 @@ def java() -> Path:
     return path
 
 
-def java_command(data_dir: Path, jars: list[Path], *main: str, heap: str = "512m") -> list[str]:
-    """The command that runs ``main`` (class and arguments) on the pinned jars."""
+def java_start(heap: str = "512m") -> list[str]:
+    """Java and what an archive of its classes must agree on with who uses it."""
     return [
         str(java()),
         f"-Xmx{heap}",
         # A short-lived small heap: the serial collector and the first compiler start fastest.
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+    ]
+
+
+def java_command(
+    data_dir: Path,
+    jars: list[Path],
+    *main: str,
+    heap: str = "512m",
+    archive: Sequence[str] = (),
+) -> list[str]:
+    """The command that runs ``main`` (class and arguments) on the pinned jars.
+
+    ``archive``: the options of a :class:`~pipeline.broker.class_archive.ClassArchive`.
+    """
+    return [
+        *java_start(heap),
+        *archive,
         f"-XX:ErrorFile={data_dir}/java-crash-%p.log",
         "-XX:+ExitOnOutOfMemoryError",
         "--enable-native-access=ALL-UNNAMED",

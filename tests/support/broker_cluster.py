@@ -21,6 +21,7 @@ from kafka_user import await_that
 from ports import free_port
 
 from pipeline.broker import settings
+from pipeline.broker.class_archive import ClassArchive
 from pipeline.broker.jars import ensure_jars
 from pipeline.broker.probe import cluster_id
 
@@ -122,7 +123,10 @@ class BrokerNode:
 
     def _java(self, *main: str, heap: str) -> list[str]:
         properties = str(self.folder / "server.properties")
-        return settings.java_command(self.folder, self._jars, *main, properties, heap=heap)
+        archive = ClassArchive.of(self._jars).options()
+        return settings.java_command(
+            self.folder, self._jars, *main, properties, heap=heap, archive=archive
+        )
 
 
 class BrokerCluster:
