@@ -21,6 +21,8 @@ _ALONE_MAX = 3
 _NO_LIMIT = inf
 # Of what the timeout leaves: a window that comes to a replica last may have to wait for two rounds.
 _GOAL_SHARE = 1 / 3
+# What takes less than so much of the goal may have more at once.
+_FAST_SHARE, _FAST_MORE = 1 / 16, 4
 _NOTHING_SEEN = 0, 1 << 62
 _PROBE_SHARE = 0.9  # of the timeout that two windows may take, were they to take twice as long
 
@@ -31,8 +33,9 @@ class ConcurrencyLimit:
     What windows take may be a line through the least that was seen for few and what was seen for
     more; the goal is a third of the way from the least to the timeout. A window raises the limit by
     one where that line would still be below the goal, for twice as many at most (slow start, RFC
-    5681); one that takes longer than the goal lowers it in proportion: by delay and not by loss,
-    as in TCP Vegas (Brakmo and Peterson, 1995). So a stage whose call takes as long for many as
+    5681), and by four, for five times as many, where it takes next to nothing of the goal; one
+    that takes longer than the goal lowers it in proportion: by delay and not by loss, as in TCP
+    Vegas (Brakmo and Peterson, 1995). So a stage whose call takes as long for many as
     for one gets many. What was admitted before it was lowered says nothing of what holds now.
 
     Invariants: at least one window a replica is allowed, and at most what keeps it busy: windows
@@ -90,7 +93,8 @@ class ConcurrencyLimit:
             return
         held_back = self._full_us is not None and self._full_us >= admitted_us
         if held_back and self._most(windows, took_us, goal_us) > self._limit:
-            self._allow(min(self._busy, self._limit + 1 / self._replicas))
+            more = _FAST_MORE if took_us < _FAST_SHARE * goal_us else 1
+            self._allow(min(self._busy, self._limit + more / self._replicas))
 
     def expired(self, admitted_us: int, now_us: int) -> None:
         """Its timeout passed for a window that was admitted then."""
@@ -115,7 +119,8 @@ class ConcurrencyLimit:
             if not self._probed and 2 * took_us <= _PROBE_SHARE * self._timeout_us:
                 self._probed = True
                 return 2 * windows
-        return windows + int(min(windows, (goal_us - took_us) / each_us) if each_us else windows)
+        more = _FAST_MORE * windows if took_us < _FAST_SHARE * goal_us else windows
+        return windows + int(min(more, (goal_us - took_us) / each_us) if each_us else more)
 
     def _counts(self, admitted_us: int) -> bool:
         return self._lowered_us is None or admitted_us >= self._lowered_us

@@ -176,6 +176,20 @@ def test_a_stage_that_grows_slow_gets_less():
     assert stages.most < 45  # 2 s of it are 40
 
 
+def test_a_stage_that_is_fast_for_its_timeout_is_busy_after_a_few_rounds():
+    """A wait between two batches of a backlog is felt: from 3 windows on to 5 batches of 64."""
+    admission: Admission[int] = Admission([rule(30 * S)])
+    for window in range(2_000):
+        admission.put(window, {"a": StageJob("s", 0, 1)})
+    now_us, rounds = 0, []
+    while not rounds or rounds[-1] < 5 * 64:
+        rounds.append(len(taken := admission.take(now_us)))
+        now_us += 20 * MS
+        for window, _ in taken:
+            admission.settled(window, StageDone(window, "a", JobResult("x"), 0, 0), now_us, True)
+    assert rounds == [3, 11, 47, 199, 5 * 64]
+
+
 def test_what_fails_of_another_stage_or_of_dead_replicas_says_nothing():
     admission: Admission[int] = Admission([rule(S)])
     for _ in range(10):
