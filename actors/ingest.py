@@ -109,8 +109,8 @@ class IngestActor(Logged):
     def committed(self, slot: int, numbers: dict[int, int]) -> None:
         self._runner.post_committed(slot, numbers)
 
-    def drain(self) -> None:
-        self._runner.drain()
+    def drain(self, patience_s: float) -> None:
+        self._runner.drain(patience_s)
 
     def wait_drained(self) -> None:
         """Returns once nothing is in flight any more; a thread of the actor waits meanwhile."""
@@ -126,6 +126,7 @@ class IngestActor(Logged):
         return IngestStatus(
             runner.drained.is_set(),
             runner.delivered,
+            runner.left,
             runner.waiting,
             runner.take_warnings(),
             runner.overdue,

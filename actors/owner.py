@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import ray
@@ -71,6 +72,7 @@ class OwnerPair:
         self.ingest: Any = None
         self.watches: dict[Any, str] = {}  # reference -> role
         self.drained: Any = None  # reference, while it is not
+        self.left = 0
         self.waiting: list[str] = []
         self.warnings: list[str] = []
         self._asked: list[Any] = []  # what its halves were asked, and have not been read yet
@@ -198,11 +200,12 @@ class OwnerPair:
         self.watches = {}
         self.drained = self.holding = None
         self._asked = []
-        self._told = 0
+        self._told = self.left = 0
         self.leaving = False
 
-    def drain(self) -> None:
-        control(self.ingest.drain).remote()
+    def drain(self, patience_s: float = inf) -> None:
+        """``patience_s``: for encoders; windows that they still have then are ``left``."""
+        control(self.ingest.drain).remote(patience_s)
 
     def ask(self) -> None:
         """Asks both halves; ``status`` waits for the answers."""
@@ -212,7 +215,7 @@ class OwnerPair:
         ]
 
     def status(self) -> bool:
-        """Whether it is drained and all is committed; refreshes what both halves tell.
+        """Whether it is drained and all is committed or left; refreshes what both halves tell.
 
         Raises GetTimeoutError where one does not answer, Hung where its loop does not come round.
         """
@@ -232,8 +235,9 @@ class OwnerPair:
         self.warnings += ingest.warnings
         if max(ingest.silent_us, fusion.silent_us) > HUNG_US:
             raise Hung("its loop hangs")
+        self.left = ingest.left
         # What ingest has sent may still be on its way: fusion must have taken all of it.
-        return ingest.drained and state.taken == ingest.delivered and state.idle
+        return ingest.drained and state.ended(ingest.delivered, ingest.left)
 
     @property
     def node(self) -> str | None:

@@ -126,14 +126,14 @@ class Owners:
                 done = False  # its watch tells, and then it is restarted
         return done
 
-    def drain(self) -> None:
-        """The run is told to stop."""
+    def drain(self, patience_s: float) -> None:
+        """The run is told to stop; ``patience_s``: for encoders."""
         self.moves.close()
         for pair in self._rising:
             pair.kill()
         self._rising.clear()
         for pair in self.pairs:
-            pair.drain()
+            pair.drain(patience_s)
 
     @property
     def totals(self) -> Totals:

@@ -27,7 +27,7 @@ from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.tasks.change_watch import ChangeWatch
 from pipeline.tasks.changing import HEAD, OWNERS, live_values
-from pipeline.tasks.ending import CLOSE_S, await_readable, unfinished
+from pipeline.tasks.ending import CLOSE_S, ENCODERS_SHARE, await_readable, left_behind, unfinished
 from pipeline.tasks.head_watch import HeadWatch
 from pipeline.tasks.host import RunControl
 from pipeline.tasks.planning import Resources, owner_count
@@ -175,7 +175,7 @@ class Supervisor:
             now = time.monotonic()
             if self._steering.stop.is_set() and draining_until is None:
                 draining_until = now + self._steering.drain_s
-                self._fleet.drain()
+                self._fleet.drain(self._steering.drain_s * ENCODERS_SHARE)
             ending = self._steering.until_end or draining_until is not None
             if now >= status_at or (ending and self._some_drained):
                 status_at = now + STATUS_EVERY_S
@@ -184,6 +184,8 @@ class Supervisor:
                     break
             if draining_until is not None and now > draining_until:
                 raise unfinished(self._steering.drain_s, self.view.snapshot().not_ready)
+        if left := sum(owner.left for owner in self._owners):
+            self._steering.say(left_behind(left))
         return self._fleet.totals
 
     def _take_changes(self) -> None:

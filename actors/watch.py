@@ -22,7 +22,8 @@ class Ending(NamedTuple):
 
 
 class IngestStatus(NamedTuple):
-    """``drained``: nothing is in flight any more, nor will be, after ``delivered`` calls.
+    """``drained``: nothing is in flight any more, nor will be, after ``delivered`` calls, but for
+    ``left`` windows that encoders had.
 
     ``overdue``: replicas that hang. ``holding``: those that get batches or have some, as of the
     number that came with ``set_encoders`` (None: not looked at yet). ``silent_us``: since the loop
@@ -32,6 +33,7 @@ class IngestStatus(NamedTuple):
 
     drained: bool
     delivered: int
+    left: int
     waiting: list[str]
     warnings: list[str]
     overdue: list[str]

@@ -28,7 +28,7 @@ from pipeline.slot.ports import Connector, Control, TopicPartition
 from pipeline.spec import PipelineSpec
 from pipeline.spec.user_class import one_line
 from pipeline.tasks.encode import encode_task
-from pipeline.tasks.ending import CLOSE_S, await_readable, unfinished
+from pipeline.tasks.ending import CLOSE_S, ENCODERS_SHARE, await_readable, left_behind, unfinished
 from pipeline.tasks.fusion import FusionTask
 from pipeline.tasks.fusion_runner import FusionRunner
 from pipeline.tasks.head_watch import HeadWatch
@@ -126,9 +126,9 @@ class Running:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is in flight any more, and all of it is committed."""
-        state = self.fusion.state
-        return self.ingest.drained.is_set() and state.taken == self.ingest.delivered and state.idle
+        """Whether nothing is in flight any more, and all of it is committed or left."""
+        ingest = self.ingest
+        return ingest.drained.is_set() and self.fusion.state.ended(ingest.delivered, ingest.left)
 
     def start(self) -> None:
         for name, target in (("ingest", self.ingest.run), ("fusion", self.fusion.run)):
@@ -282,10 +282,12 @@ def _wait(
         if monotonic_us() - min(running.ingest.stepped_us, running.fusion.stepped_us) > HUNG_US:
             raise MotetError("the run hangs: no step of its loops for 60 s; start it again")
         if control.stop.is_set() and draining_until_us is None:
-            running.ingest.drain()
+            running.ingest.drain(control.drain_s * ENCODERS_SHARE)
             draining_until_us = monotonic_us() + int(control.drain_s * 1e6)
         ending = control.until_end or draining_until_us is not None
         if ending and running.done:
+            if running.ingest.left:
+                control.say(left_behind(running.ingest.left))
             return
         if draining_until_us is not None and monotonic_us() > draining_until_us:
             raise unfinished(control.drain_s, running.ingest.not_ready or state.not_ready)

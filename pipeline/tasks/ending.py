@@ -12,8 +12,9 @@ from pipeline.spec import PipelineSpec
 from pipeline.tasks.starting import Layout
 
 # Told to stop, a run ends within 20 s, whatever does not answer: what is in flight has DRAIN_S_MAX
-# to be committed, and what is closed then CLOSE_S.
+# to be committed, of which encoders have a share, and what is closed then CLOSE_S.
 DRAIN_S_MAX = 8.0
+ENCODERS_SHARE = 0.6
 CLOSE_S = 3.0
 _PAUSE_S = 0.005
 READABLE_S_MAX = 5.0  # for another pipeline's transaction in the same topics, which may hang
@@ -26,6 +27,11 @@ def unfinished(after_s: float, why: str | None) -> MotetError:
         f"stopped after {after_s:g} s with results that are not committed{because}; "
         "they are made again after the next start"
     )
+
+
+def left_behind(windows: int) -> str:
+    """What is said of windows that encoders have not finished by the end of a run."""
+    return f"motet: windows that are not encoded yet: {windows}; they are made after the next start"
 
 
 def await_readable(

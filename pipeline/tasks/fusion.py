@@ -201,6 +201,11 @@ class FusionTask:
         return self._slots[slot].committing is not None
 
     @property
+    def committable(self) -> bool:
+        """Whether something is being committed, or can be without what is still to come."""
+        return any(s.committing is not None or s.ledger.touched for s in self._slots.values())
+
+    @property
     def idle(self) -> bool:
         """Whether everything that was delivered is committed."""
         return all(s.committing is None and s.ledger.empty for s in self._slots.values())

@@ -35,7 +35,8 @@ Acknowledge = Callable[[int, Mapping[int, int]], None]
 class FusionState(NamedTuple):
     """As of the loop's last round, replaced as a whole: safe to read from any thread.
 
-    ``taken`` counts deliveries; ``idle``: all of them are committed, and are in ``totals``.
+    ``taken`` counts deliveries; ``idle``: all of them are committed, and are in ``totals``;
+    ``committable``: some of them are or will be, whatever comes next.
     ``cuts``: by lane the number of the newest that is in ``totals`` and ``figures``; what else
     is in ``figures`` may be FIGURES_US old. ``head``: the hash of the one that windows get which
     are opened from now on. ``not_ready``: why a slot cannot commit, in words.
@@ -48,6 +49,15 @@ class FusionState(NamedTuple):
     figures: Figures
     head: str | None = None
     not_ready: str | None = None
+    committable: bool = False
+
+    def ended(self, delivered: int, left: int) -> bool:
+        """Whether nothing is to be committed any more of what ingest delivered by its end.
+
+        ``left``: windows that it did not wait for; what hangs on them is not committed.
+        """
+        over = not self.committable if left else self.idle
+        return self.taken == delivered and over
 
 
 class _Done(NamedTuple):
@@ -163,13 +173,15 @@ class FusionRunner:
 
     def _show(self, now_us: int) -> None:
         # Only this thread may look: amid a step the task can seem idle with a commit on its way.
-        idle = self._task.idle
+        idle, committable = self._task.idle, self._task.committable
         totals, figures = self.state.totals, self.state.figures
         if self._counted or now_us - self._figures_us >= FIGURES_US:
             totals, figures = self._task.totals.copy(), self._figures()
             self._figures_us, self._counted = now_us, False
         head, not_ready = self._task.head_hash, self._not_ready(now_us)
-        self.state = FusionState(self._taken, idle, totals, self._cuts, figures, head, not_ready)
+        self.state = FusionState(
+            self._taken, idle, totals, self._cuts, figures, head, not_ready, committable
+        )
 
     def _not_ready(self, now_us: int) -> str | None:
         for slot, committer in self._committers.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from pipeline.batching.batch import BatchRun, JobResult
 from pipeline.batching.dispatch import Assignment
@@ -31,7 +32,8 @@ class IngestRunner:
     """The loop of one ingest owner, until it is drained, stopped or has failed.
 
     ``encode`` and ``deliver`` must not block for long and may be called from this thread only.
-    After a drain nothing more is fetched or applied; what is in flight is finished.
+    After a drain nothing more is fetched or applied; what is in flight is finished, or left when
+    encoders have had their time.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class IngestRunner:
         self._stop = threading.Event()
         self._draining = threading.Event()
         self.drained = threading.Event()
-        self.delivered = 0  # calls of ``deliver``
+        self._drain_until_us: float = inf
+        self.left = 0  # windows that encoders had when it was drained
+        self.delivered = 0  # calls of ``deliver``, none once it is drained
         self.waiting: list[str] = []  # what the lanes wait for, looked at every second
         self.view = task.view(now_us(), wall_us())  # looked at every second, and at the end
         self.warnings: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -109,7 +113,9 @@ class IngestRunner:
             return f"recovering: {self.view.replay_records} records are to be read again"
         return self._away
 
-    def drain(self) -> None:
+    def drain(self, patience_s: float = inf) -> None:
+        """``patience_s``: for encoders; what they still have then is left."""
+        self._drain_until_us = self._now_us() + patience_s * 1e6
         self._draining.set()
 
     def stop(self) -> None:
@@ -206,9 +212,13 @@ class IngestRunner:
 
     def _finish_round(self, busy: bool) -> None:
         """Nothing is fetched any more: what is in flight goes out, then the owner is drained."""
-        self._hand_on()
+        if not self.left:
+            self._hand_on()
         self._report(ask=False)
-        if not self._task.dispatcher.windows and not self.drained.is_set():
+        windows = self._task.dispatcher.windows
+        over = not windows or self._now_us() >= self._drain_until_us
+        if over and not self.drained.is_set():
+            self.left = windows
             self._look()
             self.drained.set()
         if not busy:

@@ -1,4 +1,4 @@
-"""``motet run`` on Ray as a user sees it: the page's line, its port, and a stage that fails."""
+"""``motet run`` on Ray as a user sees it: the page, its port, a stage that fails or hangs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,17 @@ from pipeline.clock import wall_us
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(240)]
 
 OWN = """
+import pathlib, time
+
 class Fails:
     takes, gives, length = "text", "vector", 3
     def __init__(self, device): pass
-    def encode(self, batch): raise KeyError("boom")
+    def encode(self, batch):
+        for clip in batch:
+            if clip.text.startswith("hang "):
+                pathlib.Path(clip.text.removeprefix("hang ")).touch()
+                time.sleep(60)
+        raise KeyError("boom")
 """
 
 
@@ -142,7 +149,16 @@ def test_the_page_is_told_once_its_port_is_ours_and_a_stage_that_fails_is_too(
             failing = await_that("what fails", shown)
             assert failing["windows"] == failing["failed"]
             assert failing["error"] == "KeyError: 'boom'"
+            hangs = tmp_path / "hangs"
+            for second in (6, 7):
+                at_us = begin_us + second * 1_000_000
+                user.send(f"{name}.text", "s", f"hang {hangs}".encode(), at_us)
+            user.producer.flush()
+            await_that("one hangs", hangs.exists)
     assert live.err.count("live page") == 1
+    left = re.search(r"windows that are not encoded yet: (\d)", live.err)
+    assert left is not None, live.err
+    assert left[1] in "12"
 
 
 @pytest.mark.long

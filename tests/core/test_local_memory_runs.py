@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -331,6 +332,41 @@ def test_a_window_goes_on_without_a_stage_that_hangs():
     assert failed[:2] == [{}, {}]
     assert failed[2:] == [{"hangs": "timeout"}] * 58
     assert {v["stage"] for v in values(broker, "out.dead")} == {"hangs"}
+
+
+def test_a_stop_does_not_wait_for_an_encoder_without_end_and_the_next_run_makes_what_is_left():
+    hangs = {"encoder": "user_encoders:Hangs", "of": "chat", "out": "o", "batch_max": 1}
+    spec = load(CHAT, {"stages.hangs": hangs, "commit_interval": "1ms"}, SUPPORT)
+    broker = broker_for(spec)
+    said: list[str] = []
+    control = RunControl(say=said.append, drain_s=0.5)
+    user_encoders.gate.clear()
+    user_encoders.at_gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_local, spec, connector_for(broker), control)
+        try:
+            for second in range(9):
+                broker.append(sent("in.chat", b"fine", second * SECOND_US))
+            with broker.changed:
+                assert broker.changed.wait_for(
+                    lambda: len(values(broker, "out.results")) == 8, PATIENCE_S
+                )
+            for second in range(9, 20):
+                broker.append(sent("in.chat", b"hang here", second * SECOND_US))
+            assert user_encoders.at_gate.wait(PATIENCE_S)
+        finally:
+            control.stop.set()
+        run.result(PATIENCE_S)
+    user_encoders.gate.set()
+    assert len(values(broker, "out.results")) in (8, 9)  # the ninth is the one that may be ready
+    assert re.fullmatch(
+        r"motet: windows that are not encoded yet: \d+; they are made after the next start",
+        said[-1],
+    )
+    run_local(spec, connector_for(broker), RunControl(until_end=True))
+    results = values(broker, "out.results")
+    assert [v["window"]["start_us"] for v in results] == [n * SECOND_US for n in range(20)]
+    assert not any(v["failed"] for v in results)
 
 
 def test_an_encoder_that_ends_its_process_loses_its_window_alone():
