@@ -35,8 +35,8 @@ class ConcurrencyLimit:
     one where that line would still be below the goal, for twice as many at most (slow start, RFC
     5681), and by four, for five times as many, where it takes next to nothing of the goal; one
     that takes longer than the goal lowers it in proportion: by delay and not by loss, as in TCP
-    Vegas (Brakmo and Peterson, 1995). So a stage whose call takes as long for many as
-    for one gets many. What was admitted before it was lowered says nothing of what holds now.
+    Vegas (Brakmo and Peterson, 1995). So a stage whose call takes as long for many as for one gets
+    many. What was admitted before it was lowered says nothing of what holds now.
 
     Invariants: at least one window a replica is allowed, and at most what keeps it busy: windows
     to come may take longer than those that were seen. A stage that lets windows expire one by one
