@@ -111,7 +111,7 @@ def monitor_of(spec: Any, connector: Any, view: Any = None) -> Iterator[Monitor]
     finally:
         monitor.close()
     named = [t.name for t in threading.enumerate() if t not in before and "monitor" in t.name]
-    assert named == []
+    assert named == [], named
 
 
 def port_of(monitor: Monitor) -> int:
