@@ -17,7 +17,6 @@ from pipeline.tasks.view import Snapshot, View
 _log = logging.getLogger(__name__)
 
 STEP_S = 1.0
-_CLOSE_S = 5.0  # a machine that is busy may let the thread stand for seconds
 RATES_US = 5_000_000
 QUANTILES_US = 60_000_000
 
@@ -138,7 +137,7 @@ class Sampler:
     def close(self) -> None:
         self._closed.set()
         if self._thread.is_alive():
-            self._thread.join(_CLOSE_S)
+            self._thread.join(2 * STEP_S)
 
     def _before(self, now: Sample, distance_us: int) -> Sample:
         """The newest sample that is so far back, or the oldest."""

@@ -110,7 +110,8 @@ def monitor_of(spec: Any, connector: Any, view: Any = None) -> Iterator[Monitor]
         yield monitor
     finally:
         monitor.close()
-    named = [t.name for t in threading.enumerate() if t not in before and "monitor" in t.name]
+    left = [t.name for t in threading.enumerate() if t not in before]
+    named = [name for name in left if name.startswith("monitor-")]  # tqdm has a tqdm_monitor
     assert named == [], named
 
 
