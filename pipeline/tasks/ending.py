@@ -14,7 +14,7 @@ from pipeline.tasks.starting import Layout
 # Told to stop, a run ends within 20 s, whatever does not answer: what is in flight has DRAIN_S_MAX
 # to be committed, of which encoders have a share, and what is closed then CLOSE_S.
 DRAIN_S_MAX = 8.0
-ENCODERS_SHARE = 0.6
+ENCODERS_SHARE = 5 / 8
 CLOSE_S = 3.0
 _PAUSE_S = 0.005
 READABLE_S_MAX = 5.0  # for another pipeline's transaction in the same topics, which may hang
